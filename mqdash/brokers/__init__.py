@@ -1,0 +1,1 @@
+"""The port to brokers (`base`), the adapters behind it, and the wrappers every adapter shares."""
