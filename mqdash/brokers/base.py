@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from mqdash.brokers.url import BrokerUrl
     from mqdash.model.broker import BrokerInfo, LeaseInfo
     from mqdash.model.delivery import Delivery, Measurement, Outcome, Outgoing, Receipt, Reply, Verdict
     from mqdash.model.message import Message
@@ -228,4 +229,25 @@ class HoldsDeadLetters(Protocol):
         Raises:
             BrokerError: it cannot be done now, or it would cost messages (F1, F3); the text says which and what to do.
         """
+        ...
+
+
+class Connector(Protocol):
+    """Knows the way to one broker and opens connection lives on it. The embedded one holds the broker itself."""
+
+    @property
+    def url(self) -> BrokerUrl:
+        """Where it leads."""
+        ...
+
+    async def observe(self) -> Observer:
+        """One read-only life, within 8 s.
+
+        Raises:
+            BrokerUnavailable, LoginRefused, AccessRefused, WrongProtocol, TlsFailed, NotFound: with the cause in words.
+        """
+        ...
+
+    async def connect(self) -> Broker:
+        """One writable life, within 8 s; raises as `observe` does."""
         ...

@@ -17,7 +17,7 @@ EMBEDDED = {"rabbitmq": Family.RABBITMQ, "kafka": Family.KAFKA, "redis": Family.
 OPTIONS = {
     "amqp": {"management", "heartbeat", "ca", "cert", "key"},
     "kafka": {"sasl", "ca", "cert", "key"},
-    "redis": {"ca", "cert", "key", "pubsub"},
+    "redis": {"ca", "cert", "key"},
     "embedded": {"version"},
 }
 KNOWN = "amqp:// amqps:// kafka:// kafkas:// redis:// rediss:// redis+sentinel:// redis+cluster:// embedded://"
@@ -98,7 +98,7 @@ def parse_url(text: str) -> BrokerUrl:
         raise UrlError(f"an {scheme}:// URL names one host, not {len(hosts)}")
     return BrokerUrl(
         scheme=scheme,
-        family=Family.REDIS_PUBSUB if base == "redis" and "pubsub" in dict(parse_qsl(parts.query, keep_blank_values=True)) else FAMILIES[base],
+        family=FAMILIES[base],
         hosts=hosts,
         user=unquote(user),
         password=Secret(unquote(password)),
