@@ -1,0 +1,1 @@
+"""Figures printed beside those of peers in the same run: `make bench`."""

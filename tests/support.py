@@ -1,0 +1,29 @@
+"""Small helpers that every kind of test may use."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
+
+async def until(
+    condition: Callable[[], _T | Awaitable[_T]], timeout_s: float = 10.0, *, what: str = "", every_s: float = 0.005
+) -> _T:
+    """Wait until `condition` (plain or async) is true and return its value.
+
+    The deadline is for failures only: a passing test never waits longer than its condition needs. Raises AssertionError that
+    says what was waited for and what the last value was; errors of `condition` pass through.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        answer = condition()
+        value: _T = await answer if inspect.isawaitable(answer) else answer
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            waited_for = what or inspect.getsource(condition).strip()
+            raise AssertionError(f"not true after {timeout_s:g} s: {waited_for} (last value: {value!r})")
+        await asyncio.sleep(every_s)
