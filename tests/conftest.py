@@ -2,9 +2,9 @@
 
 - ``MQDASH_*`` is cleared, except ``MQDASH_TEST_*``.
 - A blocking call made by mqdash code on the event loop raises `blockbuster.BlockingError`.
-- ``target`` is the real broker a test marked with ``@broker_targets(...)`` runs against (see tests/harness/__init__.py).
-- Everything skipped is listed at the end as "could not run"; with ``CI=true`` that fails the session. ``--carry FILE`` lists what an
-  earlier run of the same ``make test`` left there too, and leaves this run's for the next.
+- ``target`` is the real broker a test marked with ``@broker_targets(...)`` runs against (tests/harness/__init__.py).
+- Everything skipped is listed at the end as "could not run"; with ``CI=true`` that fails the session. ``--carry FILE``
+  lists what an earlier run of the same ``make test`` left there too, and leaves this run's for the next.
 """
 
 import os

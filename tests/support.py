@@ -4,23 +4,31 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 _T = TypeVar("_T")
 
 
+@overload
 async def until(
-    condition: Callable[[], _T | Awaitable[_T]], timeout_s: float = 10.0, *, what: str = "", every_s: float = 0.005
-) -> _T:
+    condition: Callable[[], Awaitable[_T]], timeout_s: float = ..., *, what: str = ..., every_s: float = ...
+) -> _T: ...
+@overload
+async def until(
+    condition: Callable[[], _T], timeout_s: float = ..., *, what: str = ..., every_s: float = ...
+) -> _T: ...
+async def until(
+    condition: Callable[[], Any], timeout_s: float = 10.0, *, what: str = "", every_s: float = 0.005
+) -> Any:
     """Wait until `condition` (plain or async) is true and return its value.
 
-    The deadline is for failures only: a passing test never waits longer than its condition needs. Raises AssertionError that
-    says what was waited for and what the last value was; errors of `condition` pass through.
+    The deadline is for failures only: a passing test never waits longer than its condition needs. Raises AssertionError
+    that says what was waited for and what the last value was; errors of `condition` pass through.
     """
     deadline = time.monotonic() + timeout_s
     while True:
         answer = condition()
-        value: _T = await answer if inspect.isawaitable(answer) else answer
+        value = await answer if inspect.isawaitable(answer) else answer
         if value:
             return value
         if time.monotonic() > deadline:

@@ -23,8 +23,9 @@
     broker.kill9(); broker.restart(); broker.stop()
     # or: with start_or_skip("rabbitmq-4") as broker: ...
 
-A broker that is not there skips the test; every skip is listed at the end as "could not run", and with ``CI=true`` that fails
-the session. ``MQDASH_TEST_RABBITMQ_URL``, ``_KAFKA_URL``, ``_REDIS_URL`` replace the target whose version they report.
+A broker that is not there skips the test; every skip is listed at the end as "could not run", and with ``CI=true`` that
+fails the session. ``MQDASH_TEST_RABBITMQ_URL``, ``_KAFKA_URL``, ``_REDIS_URL`` replace the target whose version they
+report.
 """
 
 from tests.harness.brokers import NAMES, RunningBroker, start

@@ -54,7 +54,7 @@ def state(name: str) -> State:
 
 
 def up(names: Iterable[str] = NAMES) -> list[State]:
-    """Install and start what is missing of `names`, all in parallel. Never raises: a State tells what is missing why."""
+    """Install and start what is missing of `names`, all in parallel; a State tells what is missing and why."""
     wanted = list(names)
     with ThreadPoolExecutor(max_workers=len(NAMES)) as pool:
         return list(pool.map(_up, wanted))
@@ -204,8 +204,9 @@ def start(name: str, *, data_dir: Path | None = None, durable: bool = False, por
     """Start a throw-away broker `name` (one of NAMES) and wait until it answers.
 
     `durable` is for Redis (`appendonly yes`, `appendfsync always`); RabbitMQ and Kafka keep durable data anyway.
-    `data_dir` (absolute) is kept by `stop()`; without it the data is the harness's. `port` must be below 32768 and is the
-    first of ten. Raises Unavailable (cannot be had here) or HarnessError (did not start; the text has the log's end).
+    `data_dir` (absolute) is kept by `stop()`; without it the data is the harness's. `port` must be below 32768
+    and is the first of ten. Raises Unavailable (cannot be had here) or HarnessError (did not start; the text has the
+    log's end).
     """
     version = recipe(name).install(name)
     reap_orphans()
@@ -222,7 +223,7 @@ def start(name: str, *, data_dir: Path | None = None, durable: bool = False, por
     except BaseException:
         _reservation(taken).unlink(missing_ok=True)
         raise
-    _remember(broker._instance)  # noqa: SLF001 - same module
+    _remember(broker._instance)
     _OWNED[taken] = broker
     return broker
 

@@ -1,7 +1,7 @@
 """Getting the brokers onto this machine, once: Debian packages, a Debian 13 folder, Apache Kafka's jars.
 
-Every install ends with a stamp file written last, so a half-made one is made again; locks keep two runs apart. What cannot be
-had here (not root, another distribution, nothing reachable) raises `Unavailable` with the reason.
+Every install ends with a stamp file written last, so a half-made one is made again; locks keep two runs apart. What
+cannot be had here (not root, another distribution, nothing reachable) raises `Unavailable` with the reason.
 """
 
 import contextlib

@@ -65,7 +65,7 @@ class Instance:
 
 
 def await_ready(instance: Instance, ready: Callable[[Instance], bool], *, timeout_s: float) -> Instance:
-    """`instance` once it answers as ours. Raises HarnessError with the end of its log when it dies or takes too long."""
+    """`instance` once it answers as ours. Raises HarnessError, with its log, when it dies or takes too long."""
 
     def done() -> bool:
         return not instance.alive or ready(instance)

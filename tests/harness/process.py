@@ -30,9 +30,9 @@ def spawn(command: Sequence[str], log: Path, *, cwd: Path | None = None, env: Ma
             cwd=cwd,
             env=dict(env) if env is not None else None,
             start_new_session=True,
-            preexec_fn=_raise_file_limit,
         )
     _CHILDREN[child.pid] = child
+    _raise_file_limit(child.pid)
     return child.pid
 
 
@@ -40,9 +40,12 @@ def spawn(command: Sequence[str], log: Path, *, cwd: Path | None = None, env: Ma
 _CHILDREN: dict[int, "subprocess.Popen[bytes]"] = {}
 
 
-def _raise_file_limit() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536) if hard > 0 else 65536, hard))
+def _raise_file_limit(pid: int) -> None:
+    """A thousand connections need more than the usual 1,024 files."""
+    with contextlib.suppress(ProcessLookupError):
+        _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        soft = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def forget_children() -> None:

@@ -1,14 +1,14 @@
 """RabbitMQ 3.10 (Debian 12 package) and 4.0 (from the Debian 13 folder), both with the management plugin.
 
-Ports: AMQP `port`, HTTP API `port + 1`, distribution `port + 4`, EPMD `port + 5`; without an EPMD of its own a node joins
-whichever one has the usual port.
+Ports: AMQP `port`, HTTP API `port + 1`, distribution `port + 4`, EPMD `port + 5`; without an EPMD of its own a
+node joins whichever one has the usual port.
 """
 
 import base64
 import http.client
 import json
-import os
 from contextlib import suppress
+from pathlib import Path
 
 from tests.harness import installs
 from tests.harness.installs import Unavailable
@@ -22,7 +22,10 @@ _SERVER = (
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 15.0
 _AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
-_ERLANG = "-kernel inet_dist_use_interface {127,0,0,1} -rabbit quorum_tick_interval 1000 +sbwt none +sbwtdcpu none +sbwtdio none"
+_ERLANG = (
+    "-kernel inet_dist_use_interface {127,0,0,1} -rabbit quorum_tick_interval 1000 "
+    "+sbwt none +sbwtdcpu none +sbwtdio none"
+)
 
 
 def install(name: str) -> str:
@@ -116,5 +119,5 @@ def halt(instance: Instance) -> None:
     """Stop the node and its EPMD, which outlives the node so that restarts find it."""
     stop(instance.pid, born=instance.born, timeout_s=_STOP_TIMEOUT_S)
     epmd = port_owner(instance.port + 5)
-    if epmd is not None and os.readlink(f"/proc/{epmd}/exe").endswith("/epmd"):
+    if epmd is not None and Path(f"/proc/{epmd}/exe").readlink().name == "epmd":
         kill9(epmd, born=birth(epmd))

@@ -1,6 +1,7 @@
 """Where the harness keeps its things and which ports it uses.
 
-Nothing lies in the checkout: installs, data and state are below ``$XDG_CACHE_HOME/mqdash-brokers`` (default ``~/.cache``).
+Nothing lies in the checkout: installs, data and state are below ``$XDG_CACHE_HOME/mqdash-brokers`` (default
+``~/.cache/mqdash-brokers``).
 Ports stay below 32768, where outgoing connections begin; ``MQDASH_BROKER_PORTS`` moves the first one (default 25600).
 """
 

@@ -1,7 +1,7 @@
 """Which real brokers the tests run against: the shared ones, or those the environment names.
 
-``MQDASH_TEST_RABBITMQ_URL``, ``MQDASH_TEST_KAFKA_URL`` and ``MQDASH_TEST_REDIS_URL`` replace the target whose version the broker
-behind them reports (RabbitMQ 3.10.x replaces ``rabbitmq-3.10``); a version that is not among ours is added.
+``MQDASH_TEST_RABBITMQ_URL``, ``MQDASH_TEST_KAFKA_URL`` and ``MQDASH_TEST_REDIS_URL`` replace the target whose version
+the broker behind them reports (RabbitMQ 3.10.x replaces ``rabbitmq-3.10``); a version that is not among ours is added.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ class Target:
 
 
 def target_names(*families: str) -> list[str]:
-    """Names of all targets of `families` (default: all), replaced and added ones too; starts and asks nothing of ours."""
+    """Names of all targets of `families` (default: all), added ones too; starts and asks nothing of ours."""
     wanted = families or FAMILIES
     added = [target.name for target in _replacements() if target.name not in NAMES]
     return [name for name in (*NAMES, *added) if family_of(name) in wanted]

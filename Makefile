@@ -1,0 +1,57 @@
+# Everything here works in a fresh clone: `make` builds the environment it needs first (scripts/environment.sh).
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.ONESHELL:
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+PYTHON := $(BIN)/python
+ENVIRONMENT := .venv/.synced
+# What the fast tests are; the others are exactly the rest, so `make test` runs each test once.
+FAST := not broker and not slow
+REST := broker or slow
+CARRY := .pytest_cache/could-not-run
+
+.PHONY: help run check static fast test proof brokers brokers-down bench pictures environment
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+run: $(ENVIRONMENT) ## the dashboard on the live lab
+	@exec $(BIN)/mqdash $(ARGS)
+
+check: static fast ## formatter, linter, types, import contracts, fast tests
+
+test: check brokers ## check, then every other test on real brokers
+	@$(PYTHON) -m pytest -m "$(REST)" --carry $(CARRY)
+
+proof: $(ENVIRONMENT) ## the full counts of every proof on real brokers [PART=name]
+	@$(PYTHON) -m tests.proof $(PART)
+
+brokers: $(ENVIRONMENT) ## install what is missing and start RabbitMQ 3.10 and 4, Redis 7 and 8, Kafka 4
+	@$(PYTHON) -m tests.harness up || echo "brokers: not all are up; the tests list what they could not run" >&2
+
+brokers-down: $(ENVIRONMENT) ## stop them
+	@$(PYTHON) -m tests.harness down
+
+bench: $(ENVIRONMENT) ## figures beside those of peers, in one run
+	@$(PYTHON) -m benchmarks $(ARGS)
+
+pictures: $(ENVIRONMENT) ## the pictures in docs/
+	@$(PYTHON) -m tests.pictures $(ARGS)
+
+static: $(ENVIRONMENT)
+	@$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fast: $(ENVIRONMENT)
+	@mkdir -p $(dir $(CARRY)) && rm -f $(CARRY)
+	$(PYTHON) -m pytest -m "$(FAST)" --carry $(CARRY)
+
+environment: $(ENVIRONMENT) ## .venv as uv.lock says
+
+$(ENVIRONMENT): pyproject.toml uv.lock scripts/environment.sh
+	@scripts/environment.sh
