@@ -37,7 +37,7 @@ Fields = tuple[tuple[bytes, bytes], ...]
 """The ordered field/value pairs of a Redis Streams entry (S2)."""
 
 
-class Amqp(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="amqp"):
+class Amqp(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="native", tag="amqp"):
     """AMQP 0-9-1 basic properties but for headers. `expiration` is a string of milliseconds (R31), `timestamp` seconds."""
 
     content_type: str | None = None
@@ -55,7 +55,7 @@ class Amqp(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="a
     cluster_id: str | None = None
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="record"):
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="native", tag="record"):
     """What a Kafka record has beside value and headers. `timestamp_type`: 0 = producer's, 1 = log append time (K25)."""
 
     key: bytes | None = None
@@ -63,13 +63,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=
     timestamp_type: int | None = None
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="entry"):
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="native", tag="entry"):
     """What a Redis stream entry has beside its fields: its id `ms-seq`, absent before it was added."""
 
     entry_id: str | None = None
 
 
-class PubSub(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="pubsub"):
+class PubSub(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="native", tag="pubsub"):
     """What a Pub/Sub message has beside its body: the pattern that matched, when it came by a pattern (P4)."""
 
     pattern: str | None = None
