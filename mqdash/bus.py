@@ -67,7 +67,6 @@ class EventBus:
 
     def subscribe(self, *kinds: type[Event], limit: int = 1000) -> Subscription:
         """A new subscription on events of these classes (all events when none is named)."""
-
         subscription = Subscription(self, kinds or (Event,), limit)
         self._subscriptions.append(subscription)
         return subscription

@@ -1,22 +1,22 @@
 """Every error mqdash raises on purpose. Adapters translate their client's errors into this tree at their border.
 
-    MqdashError
-    ├── InputError                 what the user gave is wrong: file:line or the argument; exit code 2
-    │   ├── UrlError
-    │   ├── ConfigError
-    │   └── ScenarioError
-    ├── ReadOnly                   a write was asked of something that may only be looked at
-    └── BrokerError(broker, text)
-        ├── BrokerUnavailable      refused, timed out, does not resolve …           retryable
-        │   └── ConnectionLost     it was there and went                            retryable
-        ├── LoginRefused           wrong user, password: never retried (lock-out)
-        ├── AccessRefused          the login is right, a right is missing
-        ├── WrongProtocol          something else speaks on that port
-        ├── TlsFailed              expired, wrong host, unknown CA, plain text
-        ├── NotFound               no such vhost, queue, exchange, topic …
-        ├── Conflict               it exists with other arguments, or is somebody's own
-        ├── ConsumerCancelled      the broker took our subscription away (queue deleted)
-        └── Unsupported            this broker, or the embedded model, cannot do that
+MqdashError
+├── InputError                 what the user gave is wrong: file:line or the argument; exit code 2
+│   ├── UrlError
+│   ├── ConfigError
+│   └── ScenarioError
+├── ReadOnly                   a write was asked of something that may only be looked at
+└── BrokerError(broker, text)
+    ├── BrokerUnavailable      refused, timed out, does not resolve …           retryable
+    │   └── ConnectionLost     it was there and went                            retryable
+    ├── LoginRefused           wrong user, password: never retried (lock-out)
+    ├── AccessRefused          the login is right, a right is missing
+    ├── WrongProtocol          something else speaks on that port
+    ├── TlsFailed              expired, wrong host, unknown CA, plain text
+    ├── NotFound               no such vhost, queue, exchange, topic …
+    ├── Conflict               it exists with other arguments, or is somebody's own
+    ├── ConsumerCancelled      the broker took our subscription away (queue deleted)
+    └── Unsupported            this broker, or the embedded model, cannot do that
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ScenarioError(InputError):
     """A scenario file is wrong; the text begins with file:line."""
 
 
-class ReadOnly(MqdashError):  # noqa: N818 - a state, as the screen names it
+class ReadOnly(MqdashError):
     """A write was asked of a broker opened read-only."""
 
 

@@ -14,7 +14,9 @@ from typing import Final, Literal, LiteralString
 MAX_COMBINING: Final = 4
 """Combining marks kept per base character; a flood of them is cut and counted."""
 
-_ZERO_WIDTH = "\u200b-\u200f\u2060-\u206f\ufeff\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0\ufff0-\ufffb"
+_ZERO_WIDTH = (
+    "\u200b-\u200f\u2060-\u206f\ufeff\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0\ufff0-\ufffb"
+)
 _SUSPECT = re.compile(
     "[\x00-\x1f\x7f-\x9f\u2028-\u202e\ud800-\udfff\ue000-\uf8ff\ufe00-\ufe0f\U000e0000-\U000effff\U000f0000-\U0010ffff"
     + _ZERO_WIDTH
@@ -70,7 +72,7 @@ def safe_text(data: str | bytes, *, multiline: bool = False) -> SafeText:
     return _cleaned(text, multiline) if len(text) <= 256 else _clean(text, multiline)
 
 
-def _clean(text: str, multiline: bool) -> SafeText:  # noqa: FBT001
+def _clean(text: str, multiline: bool) -> SafeText:
     if multiline:
         return SafeText("\n".join(_clean_line(line.replace("\t", "    ")) for line in text.split("\n")))
     return SafeText(_clean_line(text))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mqdash.brokers.url import BrokerUrl
     from mqdash.model.broker import BrokerInfo, LeaseInfo
-    from mqdash.model.delivery import Delivery, Measurement, Outcome, Outgoing, Receipt, Reply, Verdict
+    from mqdash.model.delivery import Delivery, Measurement, Outcome, Outgoing, PartitionMove, Receipt, Reply, Verdict
     from mqdash.model.message import Message
     from mqdash.model.topology import Page, QueueRef, Route, Topology
 
@@ -50,6 +50,11 @@ class Observer(Protocol):
 
 class Publisher(Protocol):
     """Sends messages and reports each one's end. Several sends may be open at once, up to the window."""
+
+    @property
+    def blocked(self) -> str:
+        """Empty, or why the broker accepts no publishes now, in its words ("low on memory")."""
+        ...
 
     async def send(self, batch: Sequence[Outgoing]) -> Sequence[Receipt]:
         """Publish in order and return one receipt each, when all have ended.
@@ -137,6 +142,15 @@ class CanClaim(Protocol):
 
     async def claim(self, *, min_idle_s: float, limit: int) -> Sequence[Delivery]:
         """Entries idle for at least `min_idle_s`, now ours (S8-S10); their delivery count grew by one."""
+        ...
+
+
+@runtime_checkable
+class TellsMoves(Protocol):
+    """A consumer of a group whose partitions move between members (Kafka)."""
+
+    def moved(self) -> Sequence[PartitionMove]:
+        """What moved to or from this consumer since the last call; empty when nothing did."""
         ...
 
 

@@ -25,7 +25,8 @@ KNOWN = "amqp:// amqps:// kafka:// kafkas:// redis:// rediss:// redis+sentinel:/
 
 class BrokerUrl(msgspec.Struct, frozen=True, kw_only=True):
     """A parsed URL. `path` is the vhost (RabbitMQ, `/` when left out), the database or the Sentinel service; `hosts` never empty
-    but for embedded, where `path` is the model's name (rabbitmq, kafka, redis)."""
+    but for embedded, where `path` is the model's name (rabbitmq, kafka, redis).
+    """
 
     scheme: str
     family: Family
@@ -57,7 +58,9 @@ class BrokerUrl(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def address(self) -> str:
         """`host:port[,host:port]` as in the URL, or `embedded`."""
-        return ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts) or "embedded"
+        return (
+            ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts) or "embedded"
+        )
 
     @property
     def safe(self) -> str:
@@ -116,7 +119,9 @@ def _host(place: str, scheme: str) -> tuple[str, int]:
     else:
         host, _, port = place.partition(":")
     if not host:
-        raise UrlError(f"malformed {scheme}:// URL: the host is missing, for example {scheme}://localhost:{DEFAULT_PORTS[scheme]}")
+        raise UrlError(
+            f"malformed {scheme}:// URL: the host is missing, for example {scheme}://localhost:{DEFAULT_PORTS[scheme]}"
+        )
     if port and not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
         raise UrlError(f"malformed {scheme}:// URL: the port of host {_harmless(host)} is not a number from 1 to 65535")
     return host, int(port) if port else DEFAULT_PORTS[scheme]
@@ -126,14 +131,18 @@ def _options(query: str, base: str, scheme: str) -> tuple[tuple[str, str], ...]:
     options = tuple(parse_qsl(query, keep_blank_values=True))
     for name, _ in options:
         if name not in OPTIONS[base]:
-            raise UrlError(f"unknown option {_harmless(name)} in the {scheme}:// URL; known are {', '.join(sorted(OPTIONS[base]))}")
+            raise UrlError(
+                f"unknown option {_harmless(name)} in the {scheme}:// URL; known are {', '.join(sorted(OPTIONS[base]))}"
+            )
     return options
 
 
 def _embedded(text: str) -> BrokerUrl:
     parts = urlsplit(text)
     if parts.netloc not in EMBEDDED or parts.path not in {"", "/"}:
-        raise UrlError(f"unknown embedded broker {_harmless(parts.netloc + parts.path)}; known are {', '.join(EMBEDDED)}")
+        raise UrlError(
+            f"unknown embedded broker {_harmless(parts.netloc + parts.path)}; known are {', '.join(EMBEDDED)}"
+        )
     options = _options(parts.query, "embedded", "embedded")
     return BrokerUrl(scheme="embedded", family=EMBEDDED[parts.netloc], path=parts.netloc, options=options)
 

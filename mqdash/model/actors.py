@@ -6,7 +6,7 @@ import enum
 
 import msgspec
 
-from mqdash.model.topology import QueueRef, Route  # noqa: TC001
+from mqdash.model.topology import QueueRef, Route
 
 
 class ProducerState(enum.StrEnum):

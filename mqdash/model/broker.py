@@ -6,7 +6,7 @@ import enum
 
 import msgspec
 
-from mqdash.model.message import Family  # noqa: TC001
+from mqdash.model.message import Family
 
 
 class BrokerInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,8 +6,8 @@ import enum
 
 import msgspec
 
-from mqdash.model.message import Message  # noqa: TC001
-from mqdash.model.topology import QueueRef, Route  # noqa: TC001
+from mqdash.model.message import Message
+from mqdash.model.topology import QueueRef, Route
 
 
 class Sent(enum.StrEnum):
@@ -160,6 +160,15 @@ class PartitionMeasure(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int | None = None
     lost: int = 0  # log start - committed when retention overtook the group (K24)
     owner: str = ""
+
+
+class PartitionMove(msgspec.Struct, frozen=True, kw_only=True):
+    """A partition that changed its member ('' = nobody). `gap_s`: how long nobody had it, when it can be told."""
+
+    partition: int
+    from_member: str = ""
+    to_member: str = ""
+    gap_s: float | None = None
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import msgspec
 
-from mqdash.model.actors import ProducerRecord, WorkerRecord  # noqa: TC001
-from mqdash.model.broker import BrokerInfo, LinkState  # noqa: TC001
-from mqdash.model.delivery import Measurement  # noqa: TC001
-from mqdash.model.message import Family  # noqa: TC001
-from mqdash.model.topology import Attendant, QueueRef, Route, Topology  # noqa: TC001
+from mqdash.model.actors import ProducerRecord, WorkerRecord
+from mqdash.model.broker import BrokerInfo, LinkState
+from mqdash.model.delivery import Measurement
+from mqdash.model.message import Family
+from mqdash.model.topology import Attendant, QueueRef, Route, Topology
 
 DURATION_BUCKETS_MS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 """Upper bounds of a duration histogram; one more bucket holds what is longer. A histogram is 16 counts."""

@@ -169,7 +169,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ttl_s(self) -> float | None:
         """AMQP per-message TTL in seconds (R31), else None."""
-        if not isinstance(self.native, Amqp) or self.native.expiration is None or not self.native.expiration.isdecimal():
+        if (
+            not isinstance(self.native, Amqp)
+            or self.native.expiration is None
+            or not self.native.expiration.isdecimal()
+        ):
             return None
         return int(self.native.expiration) / 1000
 
@@ -191,7 +195,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         assert not isinstance(self.content, bytes)
         names = {name.encode() for name in gone}
         fields = tuple(pair for pair in self.content if pair[0] not in names)
-        added = tuple((name.encode(), value if isinstance(value, bytes) else str(value).encode()) for name, value in extra)
+        added = tuple(
+            (name.encode(), value if isinstance(value, bytes) else str(value).encode()) for name, value in extra
+        )
         return msgspec.structs.replace(self, content=fields + added)
 
 

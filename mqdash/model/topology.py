@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from mqdash.model.message import Family  # noqa: TC001 - msgspec resolves annotations at run time
+from mqdash.model.message import Family
 
 
 class QueueRef(msgspec.Struct, frozen=True, order=True):

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import msgspec
 
-from mqdash.model.actors import ProducerRecord, WorkerRecord  # noqa: TC001
-from mqdash.model.broker import BrokerInfo, LinkState  # noqa: TC001
-from mqdash.model.delivery import PartitionMeasure  # noqa: TC001
-from mqdash.model.events import Head  # noqa: TC001
-from mqdash.model.message import Family  # noqa: TC001
-from mqdash.model.topology import QueueRef  # noqa: TC001
+from mqdash.model.actors import ProducerRecord, WorkerRecord
+from mqdash.model.broker import BrokerInfo, LinkState
+from mqdash.model.delivery import PartitionMeasure
+from mqdash.model.events import Head
+from mqdash.model.message import Family
+from mqdash.model.topology import QueueRef
 
 
 class BrokerView(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,18 @@
+"""Wrappers that have exactly the extra powers of what they wrap, so that `isinstance(broker, CanSubscribe)` stays true or false."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, TypeVar
+
+Wrapper = TypeVar("Wrapper")
+
+
+def with_powers(base: type[Wrapper], inner: object, powers: dict[type, type]) -> type[Wrapper]:
+    """`base` plus the mixins of those protocols that `inner` has; `powers` maps a runtime-checkable protocol to its mixin."""
+    return _combined(base, tuple(mixin for protocol, mixin in powers.items() if isinstance(inner, protocol)))
+
+
+@lru_cache(maxsize=64)
+def _combined(base: type[Any], mixins: tuple[type, ...]) -> type[Any]:
+    return type(base.__name__, (*mixins, base), {}) if mixins else base

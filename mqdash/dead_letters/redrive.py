@@ -1,0 +1,205 @@
+"""Replay and discard: copy first, remove second, and the remove waits for a positive acknowledgement of the copy (semantics §2).
+
+Every letter ends as DONE, FAILED (proved not copied), UNKNOWN (no proof either way: the original is kept, a duplicate is
+possible) or SKIPPED. An UNKNOWN is never retried by itself (F4, F7).
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mqdash.dead_letters.copies import replayed_copy
+from mqdash.dead_letters.files import archived
+from mqdash.failpoints import failpoint
+from mqdash.model.delivery import Outgoing, Sent, Settled
+from mqdash.model.topology import QueueRef, Route
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mqdash.brokers.base import Lease, Publisher
+    from mqdash.clock import Clock
+    from mqdash.dead_letters.files import NdjsonFile
+    from mqdash.dead_letters.letter import Letter
+
+BATCH = 100
+"""Copies that may be unconfirmed at once (semantics §2.1, Bulk)."""
+FAILED_IN_A_ROW = 3
+
+
+class Moved(enum.StrEnum):
+    """How one letter ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    SKIPPED = "skipped"
+
+
+class LetterOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one letter, with the reason in words when it is not plainly done."""
+
+    number: int
+    id: str
+    moved: Moved
+    detail: str = ""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of an operation: taken = done + failed + unknown + skipped."""
+
+    op: str
+    kind: str
+    queue: QueueRef
+    to: str
+    outcomes: tuple[LetterOutcome, ...]
+    detail: str = ""  # why it stopped early, or ""
+
+    def count(self, moved: Moved) -> int:
+        """How many ended so."""
+        return sum(outcome.moved is moved for outcome in self.outcomes)
+
+    @property
+    def taken(self) -> int:
+        """How many letters the operation was given."""
+        return len(self.outcomes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redrive:
+    """One operation on held letters. `rate_per_s` limits the copies; `target` None = each to the queue it failed in."""
+
+    op: str
+    lease: Lease
+    queue: QueueRef
+    journal: NdjsonFile
+    clock: Clock
+    rate_per_s: float = 50.0
+    progress: Callable[[LetterOutcome], None] = lambda _: None
+
+    async def replay(
+        self,
+        letters: Sequence[Letter],
+        publisher: Publisher,
+        *,
+        target: Route | None = None,
+        bodies: dict[int, bytes] | None = None,
+    ) -> Report:
+        """Publish a copy of each letter, and remove those whose copy was confirmed.
+
+        Raises:
+            StateUnavailable: the journal cannot be written; nothing more was touched.
+        """
+        to = str(target) if target is not None else "the queue they failed in"
+        await self.journal.write([self._line("plan", kind="replay", to=to, n=len(letters))])
+        failpoint("redrive.after_plan")
+        outcomes: list[LetterOutcome] = []
+        failed_in_a_row, why, done = 0, "", 0
+        size = max(1, min(BATCH, int(self.rate_per_s / 5) or 1))
+        while done < len(letters) and not why:
+            batch = letters[done : done + size]
+            started_s = self.clock.monotonic()
+            for outcome in await self._replay_batch(batch, publisher, target, bodies or {}):
+                outcomes.append(outcome)
+                self.progress(outcome)
+                failed_in_a_row = failed_in_a_row + 1 if outcome.moved is Moved.FAILED else 0
+                if failed_in_a_row >= FAILED_IN_A_ROW:
+                    why = f"stopped: {FAILED_IN_A_ROW} in a row could not be delivered ({outcome.detail})"
+                elif outcome.moved is Moved.UNKNOWN:
+                    why = f"stopped: no proof either way for {outcome.id} ({outcome.detail})"
+            done += len(batch)
+            if done < len(letters) and not why:
+                await self.clock.sleep(max(0.0, len(batch) / self.rate_per_s - (self.clock.monotonic() - started_s)))
+        outcomes += [self._skipped(letter, why or "not reached") for letter in letters[done:]]
+        report = Report(op=self.op, kind="replay", queue=self.queue, to=to, outcomes=tuple(outcomes), detail=why)
+        await self._end(report)
+        return report
+
+    async def _replay_batch(
+        self, batch: Sequence[Letter], publisher: Publisher, target: Route | None, bodies: dict[int, bytes]
+    ) -> list[LetterOutcome]:
+        routes = [target or letter.home for letter in batch]
+        outgoing = [
+            Outgoing(route=route, message=replayed_copy(letter, self.op, body=bodies.get(letter.number)))
+            for letter, route in zip(batch, routes, strict=True)
+            if route is not None
+        ]
+        receipts = iter(await publisher.send(outgoing) if outgoing else ())
+        failpoint("redrive.after_confirm")
+        outcomes: dict[int, LetterOutcome] = {}
+        copied: list[Letter] = []
+        for letter, route in zip(batch, routes, strict=True):
+            if route is None:
+                outcomes[letter.number] = self._skipped(letter, "nobody tells where it came from; choose a target")
+                continue
+            receipt = next(receipts)
+            if receipt.sent is Sent.CONFIRMED:
+                copied.append(letter)
+            else:
+                moved = Moved.UNKNOWN if receipt.sent is Sent.UNKNOWN else Moved.FAILED
+                outcomes[letter.number] = self._outcome(letter, moved, receipt.detail or str(receipt.sent))
+        if copied:
+            await self.journal.write([self._line("copied", ids=[letter.number for letter in copied])])
+            failpoint("redrive.after_copied")
+            for outcome in await self._remove(copied):
+                outcomes[outcome.number] = outcome
+        return [outcomes[letter.number] for letter in batch]
+
+    async def discard(self, letters: Sequence[Letter], archive: NdjsonFile) -> Report:
+        """Archive each letter on disk, then remove it from its dead-letter queue.
+
+        Raises:
+            StateUnavailable: journal or archive cannot be written; nothing was removed after that.
+        """
+        await self.journal.write([self._line("plan", kind="discard", to=str(archive.path), n=len(letters))])
+        outcomes: list[LetterOutcome] = []
+        for start in range(0, len(letters), BATCH):
+            batch = letters[start : start + BATCH]
+            await archive.write([archived(letter, self.op, self.clock.now()) for letter in batch])
+            failpoint("redrive.after_archive")
+            removed = await self._remove(batch)
+            outcomes += removed
+            for outcome in removed:
+                self.progress(outcome)
+        report = Report(op=self.op, kind="discard", queue=self.queue, to=str(archive.path), outcomes=tuple(outcomes))
+        await self._end(report)
+        return report
+
+    async def _remove(self, letters: Sequence[Letter]) -> list[LetterOutcome]:
+        """The second half of a move: the copy is safe, so whatever happens here cannot lose the message."""
+        settled = await self.lease.remove([letter.delivery for letter in letters])
+        failpoint("redrive.after_remove")
+        await self.journal.write(
+            [self._line("removed", ids=[x.number for x, o in zip(letters, settled, strict=True) if _gone(o.settled)])]
+        )
+        return [
+            self._outcome(letter, Moved.DONE)
+            if _gone(outcome.settled)
+            else self._outcome(
+                letter, Moved.UNKNOWN, f"copied, but not surely removed: may be there twice ({outcome.detail})"
+            )
+            for letter, outcome in zip(letters, settled, strict=True)
+        ]
+
+    async def _end(self, report: Report) -> None:
+        counts = {str(moved): report.count(moved) for moved in Moved}
+        await self.journal.write([self._line("end", detail=report.detail, **counts)])
+
+    def _line(self, step: str, **more: object) -> dict[str, object]:
+        return {"op": self.op, "at": self.clock.now(), "step": step, "queue": str(self.queue), **more}
+
+    @staticmethod
+    def _outcome(letter: Letter, moved: Moved, detail: str = "") -> LetterOutcome:
+        return LetterOutcome(number=letter.number, id=letter.id, moved=moved, detail=detail)
+
+    @classmethod
+    def _skipped(cls, letter: Letter, why: str) -> LetterOutcome:
+        return cls._outcome(letter, Moved.SKIPPED, why)
+
+
+def _gone(settled: Settled) -> bool:
+    return settled in {Settled.SETTLED, Settled.WRITTEN}
