@@ -32,6 +32,14 @@ async def until(
         if value:
             return value
         if time.monotonic() > deadline:
-            waited_for = what or inspect.getsource(condition).strip()
-            raise AssertionError(f"not true after {timeout_s:g} s: {waited_for} (last value: {value!r})")
+            raise AssertionError(
+                f"not true after {timeout_s:g} s: {what or _source(condition)} (last value: {value!r})"
+            )
         await asyncio.sleep(every_s)
+
+
+def _source(condition: Callable[[], Any]) -> str:
+    try:
+        return inspect.getsource(condition).strip()
+    except (OSError, TypeError):  # a built-in, or code without a file
+        return repr(condition)

@@ -179,6 +179,8 @@ class RunningBroker:
 
     def stop(self) -> None:
         """Stop for good: the process, its helpers, its port, and its data unless the test gave the folder."""
+        if not self._keep_data:
+            self.kill9()  # nothing to save: a clean stop of RabbitMQ 3.10 takes 7 s
         self._halt()
         if not self._keep_data:
             shutil.rmtree(self.data_dir, ignore_errors=True)

@@ -81,6 +81,9 @@ def _properties(instance: Instance) -> str:
         "group.initial.rebalance.delay.ms=0",
         # A session of 300 ms: a killed member is noticed at once, tests need not wait 6 s.
         "group.min.session.timeout.ms=200",
+        # After kill -9 the controller lets the broker in again when its old session is over (default 9 s).
+        "broker.session.timeout.ms=3000",
+        "broker.heartbeat.interval.ms=500",
         "offsets.topic.replication.factor=1",
         "offsets.topic.num.partitions=4",
         "transaction.state.log.replication.factor=1",

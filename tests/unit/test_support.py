@@ -23,3 +23,9 @@ async def test_until_awaits_an_async_condition() -> None:
 async def test_until_says_what_it_waited_for_and_what_it_saw() -> None:
     with pytest.raises(AssertionError, match=r"not true after 0.01 s: a worker to start \(last value: 0\)"):
         await until(lambda: 0, timeout_s=0.01, what="a worker to start")
+
+
+async def test_until_names_a_built_in_condition_too() -> None:
+    empty: list[int] = []
+    with pytest.raises(AssertionError, match="built-in method copy"):
+        await until(empty.copy, timeout_s=0.01)
