@@ -154,6 +154,18 @@ class TellsMoves(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsMoves(Protocol):
+    """A consumer that knows which partitions a rebalance gave it (Kafka)."""
+
+    def moved(self) -> Sequence[PartitionMove]:
+        """Partitions that came to this consumer from another one or from nobody since the last call.
+
+        Each move is told once, by its new owner; partitions it kept are not listed.
+        """
+        ...
+
+
 class Subscription(Protocol):
     """Messages with nothing to settle: missed is missed (P1, P6)."""
 

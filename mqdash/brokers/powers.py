@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Wrapper = TypeVar("Wrapper")
 
 
-def with_powers(base: type[Wrapper], inner: object, powers: dict[type, type]) -> type[Wrapper]:
+def with_powers(base: type[Wrapper], inner: object, powers: Mapping[Any, type]) -> type[Wrapper]:
     """`base` plus the mixins of those protocols that `inner` has; `powers` maps a runtime-checkable protocol to its mixin."""
     return _combined(base, tuple(mixin for protocol, mixin in powers.items() if isinstance(inner, protocol)))
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from mqdash.dead_letters.letter import Group, Letter
-from mqdash.model.causes import normalised
+from mqdash.model.causes import normalised_cause
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +18,6 @@ def by_cause(letters: Iterable[Letter]) -> tuple[Group, ...]:
     """Groups of equal normalised cause and origin, largest first; letters keep their order."""
     groups: dict[tuple[str, QueueRef | None], list[Letter]] = defaultdict(list)
     for letter in letters:
-        groups[normalised(letter.cause), letter.origin].append(letter)
+        groups[normalised_cause(letter.cause), letter.origin].append(letter)
     made = (Group(cause=cause, origin=origin, letters=tuple(members)) for (cause, origin), members in groups.items())
     return tuple(sorted(made, key=lambda group: (-len(group.letters), group.cause)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
@@ -71,15 +71,21 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Redrive:
-    """One operation on held letters. `rate_per_s` limits the copies; `target` None = each to the queue it failed in."""
+    """One operation on held letters; entering it opens the journal."""
 
     op: str
     lease: Lease
     queue: QueueRef
     journal: NdjsonFile
     clock: Clock
-    rate_per_s: float = 50.0
     progress: Callable[[LetterOutcome], None] = lambda _: None
+
+    async def __aenter__(self) -> Self:
+        self.journal.open()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.journal.close()
 
     async def replay(
         self,
@@ -88,8 +94,11 @@ class Redrive:
         *,
         target: Route | None = None,
         bodies: dict[int, bytes] | None = None,
+        rate_per_s: float = 50.0,
     ) -> Report:
         """Publish a copy of each letter, and remove those whose copy was confirmed.
+
+        `target` None = each to the queue it failed in; `bodies` replaces bodies by letter number (an edit).
 
         Raises:
             StateUnavailable: the journal cannot be written; nothing more was touched.
@@ -99,7 +108,7 @@ class Redrive:
         failpoint("redrive.after_plan")
         outcomes: list[LetterOutcome] = []
         failed_in_a_row, why, done = 0, "", 0
-        size = max(1, min(BATCH, int(self.rate_per_s / 5) or 1))
+        size = max(1, min(BATCH, int(rate_per_s / 5) or 1))
         while done < len(letters) and not why:
             batch = letters[done : done + size]
             started_s = self.clock.monotonic()
@@ -113,7 +122,7 @@ class Redrive:
                     why = f"stopped: no proof either way for {outcome.id} ({outcome.detail})"
             done += len(batch)
             if done < len(letters) and not why:
-                await self.clock.sleep(max(0.0, len(batch) / self.rate_per_s - (self.clock.monotonic() - started_s)))
+                await self.clock.sleep(max(0.0, len(batch) / rate_per_s - (self.clock.monotonic() - started_s)))
         outcomes += [self._skipped(letter, why or "not reached") for letter in letters[done:]]
         report = Report(op=self.op, kind="replay", queue=self.queue, to=to, outcomes=tuple(outcomes), detail=why)
         await self._end(report)

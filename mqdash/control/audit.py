@@ -1,0 +1,30 @@
+"""Every action as the broker's own tools would do it: told in the Story and kept in the audit log."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING
+
+from mqdash.model.events import UserActed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mqdash.clock import Clock
+    from mqdash.model.events import Event
+
+log = logging.getLogger("mqdash.audit")
+
+
+class Audit:
+    """Writes what a person did to the bus and to the log."""
+
+    def __init__(self, *, clock: Clock, emit: Callable[[Event], None]) -> None:
+        self._clock = clock
+        self._emit = emit
+
+    def told(self, broker: str, text: str, command: str = "") -> None:
+        """Record an action: `text` is the sentence for the Story, `command` the equivalent of the broker's own tools."""
+        log.info("%s", json.dumps({"broker": broker, "did": text, "command": command}))
+        self._emit(UserActed(broker=broker, at_s=self._clock.now(), text=text, command=command))
