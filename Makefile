@@ -1,4 +1,4 @@
-# Everything here works in a fresh clone: `make` builds the environment it needs first (scripts/environment.sh).
+# Everything here works in a fresh clone: `make` builds the environment it needs first (.ci/environment.sh).
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -53,5 +53,5 @@ fast: $(ENVIRONMENT)
 
 environment: $(ENVIRONMENT) ## .venv as uv.lock says
 
-$(ENVIRONMENT): pyproject.toml uv.lock scripts/environment.sh
-	@scripts/environment.sh
+$(ENVIRONMENT): pyproject.toml uv.lock .ci/environment.sh
+	@.ci/environment.sh

@@ -41,7 +41,7 @@ private_uv() {
 
 # Two `make` at once must not build one folder together.
 if command -v flock >/dev/null && [ -z "${MQDASH_ENVIRONMENT_LOCKED:-}" ]; then
-  exec env MQDASH_ENVIRONMENT_LOCKED=1 flock pyproject.toml scripts/environment.sh "$@"
+  exec env MQDASH_ENVIRONMENT_LOCKED=1 flock pyproject.toml .ci/environment.sh "$@"
 fi
 
 if command -v uv >/dev/null && recent_enough uv; then UV=uv; else UV=$(private_uv); fi
