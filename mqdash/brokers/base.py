@@ -150,19 +150,7 @@ class TellsMoves(Protocol):
     """A consumer of a group whose partitions move between members (Kafka)."""
 
     def moved(self) -> Sequence[PartitionMove]:
-        """What moved to or from this consumer since the last call; empty when nothing did."""
-        ...
-
-
-@runtime_checkable
-class TellsMoves(Protocol):
-    """A consumer that knows which partitions a rebalance gave it (Kafka)."""
-
-    def moved(self) -> Sequence[PartitionMove]:
-        """Partitions that came to this consumer from another one or from nobody since the last call.
-
-        Each move is told once, by its new owner; partitions it kept are not listed.
-        """
+        """What came to this consumer since the last call: each move is told once, by the new owner; empty when nothing did."""
         ...
 
 
