@@ -1,29 +1,34 @@
-"""Causes made comparable: what differs from message to message (numbers, ids, quoted values) becomes `*`."""
+"""One name for deaths of one cause: what differs from message to message becomes `*`."""
 
 from __future__ import annotations
 
+import functools
 import re
-from functools import lru_cache
 
-_PARTS = (
-    (re.compile(r"\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{20,30}\b"), "*"),
-    (re.compile(r"'[^']{0,200}'|\"[^\"]{0,200}\""), "*"),
-    (re.compile(r"\b0x[0-9a-fA-F]+\b"), "*"),
-    (re.compile(r"#?\b[0-9][0-9.,:_-]*"), "*"),
-    (re.compile(r"\b(?=\w*[0-9])[0-9a-fA-F]{8,}\b"), "*"),
-    (re.compile(r"\*(?:\s*\*)+"), "*"),
+NO_REASON = "rejected (no reason recorded)"
+"""What a bare reject says: nothing (look/README)."""
+
+_VARYING = re.compile(
+    r"""
+    "[^"]*" | '[^']*' | `[^`]*`                                                   # quoted data
+    | \b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b   # UUID
+    | \b0x[0-9a-fA-F]+\b                                                          # address
+    | \b(?=[0-9a-fA-F]*[0-9])[0-9a-fA-F]{8,}\b                                    # hash
+    | \#?(?<![A-Za-z_\d])\d+(?:[.,:]\d+)*                                         # number, id, time
+    """,
+    re.VERBOSE,
 )
-_LIMIT = 200
+_REPEATED = re.compile(r"\*(?:\s*\*)+")
+_LONGEST = 120
 
 
-@lru_cache(maxsize=4096)
-def normalised(cause: str) -> str:
-    """The cause with its changing parts as `*`: at most 200 characters, one line.
+@functools.lru_cache(maxsize=4096)
+def normalised_cause(error: str, text: str = "") -> str:
+    """The cause's name with numbers, ids, hex and quoted data replaced by `*`; `text` stands in when there is no name.
 
-    >>> normalised("bad JSON at byte 117")
-    'bad JSON at byte *'
+    Only the first line counts, of at most 120 characters. Without name and text: "rejected (no reason recorded)".
     """
-    text = " ".join(cause[: 4 * _LIMIT].split())
-    for pattern, instead in _PARTS:
-        text = pattern.sub(instead, text)
-    return text[:_LIMIT]
+    said = (error.strip() or text.strip()).partition("\n")[0].strip()
+    if not said:
+        return NO_REASON
+    return _REPEATED.sub("*", _VARYING.sub("*", said[: _LONGEST * 4]))[:_LONGEST]

@@ -1,4 +1,4 @@
-"""What the screen draws: frozen pictures made by the store. None = this broker cannot tell (drawn `·`), never a default 0.
+"""What the screen draws: frozen pictures made by the store. None = this broker cannot tell (`·`), never a default 0.
 
 All strings may hold remote data: presentation passes every one of them through `safe_text`. Times are Unix seconds,
 `trend` and `spark` are series, oldest first.
@@ -86,9 +86,10 @@ class MemberView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NodeView(msgspec.Struct, frozen=True, kw_only=True):
-    """A node of the flow. `id` is stable: `p:NAME`, `d:NAME`, `q:NAME|GROUP`, `w:NAME|GROUP` (all that take from a queue), `r:NAME`.
+    """A node of the flow. `kind`: producers, destination, queue, workers, request.
 
-    `kind`: producers, destination, queue, workers, request. `sub`: direct, fanout, topic, stream, channel, quorum, group …
+    `id` is stable: `p:NAME`, `p:pool/POOL` (workers that publish), `d:NAME`, `q:NAME|GROUP`, `w:NAME|GROUP` (all that take from a
+    queue), `r:NAME`. `sub`: direct, fanout, topic, stream, channel, quorum, group …
     `depth` is what waits, `depth_max` its largest of the last five minutes, `limit` its bound when it has one.
     """
 
@@ -112,8 +113,10 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EdgeView(msgspec.Struct, frozen=True, kw_only=True):
-    """An edge of the flow. `kind`: publish, route, deliver, dead, request. `total` only grows: its growth since the last frame
-    is the number of messages that passed. `heads` are the newest (all of them below 20/s), each with the total it arrived at.
+    """An edge of the flow. `kind`: publish, route, deliver, dead, request.
+
+    `total` only grows: its growth since the last frame is the number of messages that passed. `heads` are the newest (all of
+    them below 20/s), `head_totals` the total each of them arrived at, both oldest first.
     """
 
     id: str
@@ -125,6 +128,7 @@ class EdgeView(msgspec.Struct, frozen=True, kw_only=True):
     total: int = 0
     redelivered_total: int = 0
     heads: tuple[Head, ...] = ()
+    head_totals: tuple[int, ...] = ()
 
 
 class FlowView(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,7 +213,7 @@ class DeadLettersView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoryLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that happened, as a sentence. `level`: info, look, broken, good, dead, you. `more` are its dimmer second lines."""
+    """One thing that happened, as a sentence; `more` are its dimmer lines. `level`: info, look, broken, good, dead, you."""
 
     at_s: float
     broker: str
