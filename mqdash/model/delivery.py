@@ -190,6 +190,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     redelivered_total: int | None = None
     expired_total: int | None = None
     dropped_total: int | None = None
+    dead_total: int | None = None  # dead-lettered by the broker itself; a worker's move is not one
     oldest_age_s: float | None = None
     partitions: tuple[PartitionMeasure, ...] = ()
     detail: str = ""  # who told it: "management API", "passive declare", …

@@ -132,7 +132,7 @@ class Server(Generic[M]):
             self._driver = self._until_s = None
 
     def stop(self, cause: str = "the broker was stopped") -> None:
-        """The broker process dies: every life is lost, what is not durable is gone (R13, R14), new lives are refused."""
+        """The broker process dies: every life is lost, what is not durable is gone (R13, R14)."""
         if not self.running:
             return
         self.running = False
@@ -176,7 +176,7 @@ class Server(Generic[M]):
 
 
 class Link:
-    """An embedded connection opened from a life (a publisher's, a consumer's …); it ends once, with a cause in words."""
+    """An embedded connection opened from a life (a publisher's, a consumer's …); ends once, with a cause in words."""
 
     def __init__(self, life: Life[Any], name: str) -> None:
         self.name = name
@@ -265,3 +265,13 @@ class Life(Generic[M]):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+async def ended_within(clock: Clock, future: asyncio.Future[Any], limit_s: float) -> bool:
+    """Wait for the future, at most so long on that clock; whether it ended. It is not cancelled."""
+    limit = asyncio.ensure_future(clock.sleep(limit_s))
+    try:
+        await asyncio.wait((future, limit), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        limit.cancel()
+    return future.done()
