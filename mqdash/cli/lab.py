@@ -1,0 +1,99 @@
+"""`mqdash lab [SCENARIO|FILE] [URL]`: a scenario on the embedded broker or a real one, with the dashboard or headless (`--for`)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mqdash.cli.arguments import Parser, duration_s, kill_step
+from mqdash.cli.dashboard import full_screen
+from mqdash.errors import InputError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from mqdash.lab.headless import Report
+    from mqdash.runtime import Target
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a scenario; headless: 0 fine, 1 something was lost, 2 bad input."""
+    options = _parser().parse_args(arguments)
+    from mqdash import config as configuration
+    from mqdash.runtime import lab_target, lab_targets
+
+    config = configuration.load(flags={}, env=os.environ, path=options.config)
+    if options.scenario is None:
+        if options.length is not None:
+            raise InputError("--for needs a scenario: mqdash lab orders --for 10s")
+        return full_screen(lab_targets(seed=options.seed), config)
+    target = lab_target(
+        options.scenario,
+        options.url,
+        config,
+        os.environ,
+        run=options.run,
+        keep=options.keep,
+        write=options.write,
+        seed=options.seed,
+    )
+    if options.length is None:
+        for option in ("kill", "json"):
+            if getattr(options, option):
+                raise InputError(f"--{option} goes with --for: it is for runs without a screen")
+        return full_screen([target], config)
+    return _headless(target, options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser("mqdash lab", "A scenario on the embedded broker, or unchanged on a real one.")
+    parser.add_argument("scenario", nargs="?", help="a name (orders, clicks, alerts) or a .toml file")
+    parser.add_argument("url", nargs="?", help="the broker; the embedded one when left out")
+    parser.add_argument("--for", dest="length", metavar="10s", help="run that long without a screen, then count by id")
+    parser.add_argument("--kill", action="append", default=[], metavar="W2@3s", help="kill a worker then; repeatable")
+    parser.add_argument("--seed", type=int, default=None, help="the same seed gives the same messages")
+    parser.add_argument("--json", action="store_true", help="print the count as JSON")
+    parser.add_argument("--run", metavar="ID", help="name of the run on a real broker (default: the scenario's name)")
+    parser.add_argument("--keep", action="store_true", help="leave the queues on the broker when leaving last")
+    parser.add_argument("--write", action="store_true", help="allow a broker that is not on this machine")
+    parser.add_argument("--config", type=Path)
+    return parser
+
+
+def _headless(target: Target, options: argparse.Namespace) -> int:
+    from mqdash.runtime import run_lab_headless
+
+    length_s = duration_s(options.length)
+    kills = [kill_step(text) for text in options.kill]
+    report = asyncio.run(
+        run_lab_headless(target, length_s=length_s, kills=[(kill.worker, kill.at_s) for kill in kills])
+    )
+    sys.stdout.write(_json(report) if options.json else _table(report))
+    return 1 if report.lost else 0
+
+
+def _json(report: Report) -> str:
+    import msgspec
+
+    return msgspec.json.encode(report).decode() + "\n"
+
+
+def _table(report: Report) -> str:
+    columns = ("published", "acked", "waiting", "in_flight", "dead", "expired", "dropped", "redelivered")
+    rows = [("queue", *columns)]
+    rows += [(queue.name, *(str(getattr(queue, name)) for name in columns)) for queue in report.queues]
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if at == 0 else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    sums = ("returned", "unknown", "lost", "not_kept", "duplicates")
+    counts = "  ".join(f"{name} {getattr(report, name)}" for name in sums)
+    return "\n".join([f"{report.scenario} on {report.broker}, seed {report.seed}", *lines, counts, ""])

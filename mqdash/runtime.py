@@ -1,0 +1,261 @@
+"""The only module that knows everyone: turns targets into links, labs, monitors, store and screen, and closes them in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import msgspec
+
+from mqdash.brokers.registry import connector_for
+from mqdash.brokers.supervise import Link
+from mqdash.brokers.url import BrokerUrl, parse_url
+from mqdash.bus import EventBus
+from mqdash.clock import SystemClock
+from mqdash.config import resolve
+from mqdash.control.actions import Control
+from mqdash.control.attachment import Attachment
+from mqdash.control.audit import Audit
+from mqdash.control.monitor import Monitor
+from mqdash.errors import InputError, MqdashError
+from mqdash.lab.scenario import Scenario  # noqa: TC001 - a field of a record
+from mqdash.model.events import Noted
+from mqdash.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mqdash.brokers.base import Broker, Observer
+    from mqdash.clock import Clock
+    from mqdash.config import Config
+    from mqdash.lab.headless import Report
+    from mqdash.model.events import Event
+
+log = logging.getLogger(__name__)
+
+CLOSE_LIMIT_S: Final = 5.0
+SHIPPED: Final = ("orders", "clicks", "alerts")
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """What to attach to: a broker, and the scenario to run on it, if any. `run` names the run on a real broker."""
+
+    name: str
+    url: BrokerUrl
+    writable: bool
+    production: bool = False
+    scenario: Scenario | None = None
+    run: str = ""
+    keep: bool = False
+    seed: int = 0
+
+
+def lab_targets(*, seed: int | None = None) -> list[Target]:
+    """The live lab: the shipped scenarios, each on its embedded broker."""
+    return [lab_target(name, None, None, {}, seed=seed) for name in SHIPPED]
+
+
+def lab_target(
+    scenario: str,
+    url: str | None,
+    config: Config | None,
+    env: Mapping[str, str],
+    *,
+    run: str | None = None,
+    keep: bool = False,
+    write: bool = False,
+    seed: int | None = None,
+) -> Target:
+    """One scenario on the broker of the URL, or on the embedded one of its first family.
+
+    Raises:
+        InputError: no such scenario, it does not run on that family, or the broker may not be written to.
+    """
+    from mqdash.lab.scenario_file import load_scenario
+
+    found = load_scenario(scenario)
+    if url is None:
+        place, profile = parse_url(f"embedded://{_EMBEDDED[found.families[0]]}"), None
+    else:
+        place, profile = resolve(url, config, env) if config is not None else (parse_url(url), None)
+    writable = place.embedded or place.loopback or write or (profile is not None and profile.writable)
+    if not writable:
+        msg = f"a lab writes to its broker, and {place.safe} is not on this machine: add --write to allow it"
+        raise InputError(msg)
+    found.check_runs_on(place.family)
+    return Target(
+        name=found.name,
+        url=place,
+        writable=True,
+        production=profile is not None and profile.production,
+        scenario=found,
+        run=run or found.name,
+        keep=keep,
+        seed=random.SystemRandom().randrange(2**31) if seed is None else seed,
+    )
+
+
+_EMBEDDED = {"rabbitmq": "rabbitmq", "kafka": "kafka", "redis-streams": "redis", "redis-pubsub": "redis"}
+
+
+def attach_targets(given: Sequence[str], config: Config, env: Mapping[str, str], *, write: bool) -> list[Target]:
+    """The brokers named on the command line, each under a name of its own.
+
+    Raises:
+        InputError: a URL or profile that cannot be understood.
+    """
+    targets: list[Target] = []
+    for text in given:
+        url, profile = resolve(text, config, env)
+        if profile is not None:
+            writable, name = profile.writable or write, text[1:]
+        else:
+            writable, name = url.embedded or url.loopback or write, _name(url)
+        taken = {target.name for target in targets}
+        unique = next(n for n in (name, url.address, *(f"{url.address} ({i})" for i in range(2, 99))) if n not in taken)
+        targets.append(
+            Target(name=unique, url=url, writable=writable, production=profile is not None and profile.production)
+        )
+    return targets
+
+
+def _name(url: BrokerUrl) -> str:
+    if url.embedded:
+        return url.path
+    return url.path if url.family == "rabbitmq" and url.path not in {"", "/"} else url.hosts[0][0]
+
+
+class Runtime:
+    """Everything that runs behind the screen, from `async with` to its end."""
+
+    def __init__(self, targets: Sequence[Target], config: Config, *, clock: Clock | None = None) -> None:
+        self.clock: Clock = clock or SystemClock()
+        self.store = Store(self.clock)
+        self.bus = EventBus(self.store.apply)
+        self.config = config
+        audit = Audit(clock=self.clock, emit=self.bus.publish)
+        self.control = Control(
+            [self._attached(target) for target in targets],
+            clock=self.clock,
+            emit=self.bus.publish,
+            audit=audit,
+            state_dir=config.state_path,
+        )
+        self._targets = targets
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _attached(self, target: Target) -> Attachment:
+        from mqdash.brokers.metered import metered
+        from mqdash.brokers.scoped import Scope, scoped
+
+        connector = connector_for(target.url, clock=self.clock, seed=target.seed)
+        scope = Scope(target.run) if target.scenario is not None and not target.url.embedded else None
+
+        async def connect() -> Broker:
+            broker = await connector.connect()
+            if scope is not None:
+                broker = scoped(broker, scope)
+            return metered(broker, target.name, clock=self.clock, emit=self.bus.publish)
+
+        async def observe() -> Observer:
+            return await connector.observe()
+
+        link: Link[Any] = Link(
+            target.name,
+            target.url,
+            connect if target.writable else observe,
+            clock=self.clock,
+            emit=self.bus.publish,
+            lab=target.scenario is not None,
+        )
+        attachment = Attachment(
+            name=target.name,
+            url=target.url,
+            link=link,
+            writable=target.writable,
+            production=target.production,
+            scope=scope,
+        )
+        if target.scenario is not None:
+            from mqdash.lab.lab import Lab
+
+            attachment.lab = Lab(
+                target.scenario,
+                link.lives,
+                broker=target.name,
+                family=target.url.family,
+                clock=self.clock,
+                rng=random.Random(target.seed),
+                emit=self.bus.publish,
+                keep=target.keep,
+            )
+        return attachment
+
+    async def __aenter__(self) -> Self:
+        for attachment in self.control.attachments.values():
+            attachment.link.start()
+            monitor = Monitor(attachment, clock=self.clock, emit=self.bus.publish)
+            self._run(monitor.run(), f"monitor {attachment.name}")
+            if attachment.lab is not None:
+                self._run(self._start(attachment), f"lab {attachment.name}")
+        return self
+
+    async def _start(self, attachment: Attachment) -> None:
+        assert attachment.lab is not None
+        try:
+            await attachment.lab.start()
+        except MqdashError as error:
+            self._note(attachment.name, f"the lab could not start: {error}")
+
+    def _run(self, coroutine: Any, name: str) -> None:
+        self._tasks.append(asyncio.create_task(coroutine, name=name))
+
+    def _note(self, broker: str, text: str) -> None:
+        self.bus.publish(Noted(broker=broker, at_s=self.clock.now(), text=text, level="broken"))
+
+    async def __aexit__(self, *exc: object) -> None:
+        labs = [found.lab for found in self.control.attachments.values() if found.lab is not None]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_LIMIT_S):
+                await asyncio.gather(*(lab.stop() for lab in labs), return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        links = [found.link for found in self.control.attachments.values()]
+        await asyncio.gather(*(link.close() for link in links), return_exceptions=True)
+
+
+def run_dashboard(targets: Sequence[Target], config: Config) -> int:
+    """Open the dashboard; returns its exit code."""
+    from mqdash import logs
+    from mqdash.ui.app import MqdashApp
+
+    why_no_log = logs.to_file(config.log_path)
+    for target in targets:
+        logs.redaction.learn(target.url.password, target.url.user)
+
+    async def body() -> int:
+        async with Runtime(targets, config) as runtime:
+            if why_no_log:
+                runtime.note_all(why_no_log)
+            app = MqdashApp(runtime.store, runtime.bus, runtime.control, config, runtime.clock)
+            await app.run_async(mouse=config.mouse)
+            return app.return_code or 0
+
+    return asyncio.run(body())
+
+
+async def run_lab_headless(target: Target, *, length_s: float, kills: Sequence[tuple[str, float]]) -> Report:
+    """Run a scenario without a screen and count by id.
+
+    Raises:
+        InputError: an unknown worker to kill.
+        MqdashError: the broker cannot be reached or refuses; the text says why.
+    """
+    from mqdash.lab.headless import run_headless
+
+    raise NotImplementedError
