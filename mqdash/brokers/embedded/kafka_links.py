@@ -112,10 +112,9 @@ class KafkaConsumer(Connection):
         dead_letter: Route | None,
         session_timeout_s: float,
     ) -> None:
+        if ref.name not in life.server.model.topics:
+            raise NotFound(life.server.name, f"there is no topic {ref.name!r} to consume from")
         super().__init__(life, name)
-        if ref.name not in self.cluster.topics:
-            self.end("there is no such topic")
-            raise NotFound(self.server.name, f"there is no topic {ref.name!r} to consume from")
         self.ref = ref
         self._group: Group = self.cluster.group(ref.name, ref.group)
         self._dead_letter = dead_letter or self._group.dead_letter
@@ -177,9 +176,8 @@ class KafkaConsumer(Connection):
         self.end("left the group")
 
     def _dropped(self) -> None:
-        if hasattr(self, "_member"):
-            self._group.crash(self._member, self.server.now_s())
-            self.server.rearm()
+        self._group.crash(self._member, self.server.now_s())
+        self.server.rearm()
 
     def _fetch(self, limit: int) -> list[Delivery]:
         group, ref = self._group, self.ref

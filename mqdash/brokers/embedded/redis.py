@@ -1,0 +1,351 @@
+"""The embedded Redis behind the port: streams and channels on one broker. Rules: `stream`, `due`, `pubsub`."""
+
+from __future__ import annotations
+
+import random
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from mqdash.brokers.embedded.kernel import Life, Server, bounds
+from mqdash.brokers.embedded.keyspace import Keyspace, dlq_name, is_dlq
+from mqdash.brokers.embedded.pubsub import is_pattern
+from mqdash.brokers.embedded.reading import FreeLease
+from mqdash.brokers.embedded.redis_links import RedisPublisher, RedisRequester, RedisSubscription, StreamConsumer
+from mqdash.brokers.embedded.stream import id_text, parse_id
+from mqdash.errors import BrokerError, Conflict, NotFound, Unsupported
+from mqdash.model.broker import BrokerInfo, LeaseInfo
+from mqdash.model.delivery import Delivery, EntryClaim, Measurement, Source
+from mqdash.model.message import Family
+from mqdash.model.topology import Attendant, Binding, Destination, Entity, Page, Queue, QueueRef, Route
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from mqdash.brokers.base import Broker, Connector, Observer
+    from mqdash.brokers.embedded.stream import Stream, StreamGroup
+    from mqdash.brokers.url import BrokerUrl
+    from mqdash.clock import Clock
+    from mqdash.model.topology import Topology
+
+VERSION = "7.0"
+NOTES = (
+    "embedded: single node, no disk; streams survive its restart as with appendfsync always",
+    "streams, groups, reply lists and Pub/Sub only; none of the commands newer than Redis 7.0",
+)
+
+
+def connector(url: BrokerUrl, *, clock: Clock, seed: int = 0, bounded: bool = True) -> Connector:
+    """A new embedded Redis. Unbounded streams are for conformance runs."""
+    return RedisConnector(url, clock=clock, seed=seed, bounded=bounded)
+
+
+class RedisConnector:
+    """Holds the broker itself; `server` has the faults."""
+
+    def __init__(self, url: BrokerUrl, *, clock: Clock, seed: int, bounded: bool) -> None:
+        self.url = url
+        rng = random.Random(seed)  # noqa: S311 - a reproducible model, no secret
+        self.server = Server(url.safe, Keyspace(bounds(bounded=bounded)), clock=clock, rng=rng)
+
+    async def observe(self) -> Observer:
+        """A read-only life."""
+        return RedisObserver(self.server, writable=False)
+
+    async def connect(self) -> Broker:
+        """A writable life."""
+        return RedisBroker(self.server, writable=True)
+
+
+class RedisObserver(Life[Keyspace]):
+    """Looks without side effects (S18)."""
+
+    def __init__(self, server: Server[Keyspace], *, writable: bool) -> None:
+        super().__init__(server)
+        self.keys = server.model
+        self.info = BrokerInfo(
+            family=Family.REDIS_STREAMS,
+            version=VERSION,
+            url=server.name,
+            embedded=True,
+            writable=writable,
+            abilities=frozenset({"browse", "claim", "dead_letters", "request", "subscribe"}),
+            notes=NOTES,
+        )
+
+    async def catalog(self, *, prefix: str = "", after: str | None = None, limit: int = 500) -> Page:
+        """Up to `limit` keys: streams with their groups and consumers, channels with their subscribers."""
+        self.check()
+        self.server.step()
+        subscribed = {name for one in self.keys.channels.subscribers for name in (*one.channels, *one.patterns)}
+        channels = self.keys.declared_channels | subscribed
+        names = sorted(name for name in {*self.keys.streams, *channels} if name.startswith(prefix))
+        rest = [name for name in names if after is None or name > after]
+        entities: list[Entity] = []
+        for name in rest[:limit]:
+            if name in self.keys.streams:
+                entities += self._stream_entities(self.keys.streams[name])
+            if name in channels:
+                entities += self._channel_entities(name)
+        return Page(entities=tuple(entities), after=rest[limit - 1] if len(rest) > limit else None, source="embedded")
+
+    async def measure(self, queues: Sequence[QueueRef]) -> Sequence[Measurement]:
+        """Groups by their pending lists, streams without a group by their length, channels by their subscribers."""
+        self.check()
+        now_s = self.server.step()
+        measured = [self._measure(ref, now_s) for ref in queues]
+        return [found for found in measured if found is not None]
+
+    async def browse(self, queue: QueueRef, *, newest: int) -> Sequence[Delivery]:
+        """The newest entries of the stream, oldest first; no side effects (S18)."""
+        self.check()
+        return self._letters(queue, newest)[::-1]
+
+    def _letters(self, queue: QueueRef, newest: int) -> list[Delivery]:
+        stream = self.keys.streams.get(queue.name)
+        if stream is None:
+            raise NotFound(self.server.name, f"there is no stream {queue.name!r}")
+        return [
+            Delivery(
+                message=kept.message, queue=queue, route=Route(stream.name), claim=EntryClaim("", id_text(entry_id))
+            )
+            for entry_id, kept in (stream.newest(newest) if newest > 0 else ())
+        ]
+
+    def _stream_entities(self, stream: Stream) -> list[Entity]:
+        found: list[Entity] = [
+            Destination(name=stream.name, kind="stream", family=Family.REDIS_STREAMS, max_length=stream.max_length)
+        ]
+        graves = {_grave(group) for other in self.keys.streams.values() for group in other.groups.values()}
+        if is_dlq(stream.name) or stream.name in graves:
+            ref = QueueRef(stream.name)
+            found.append(Queue(ref=ref, kind="stream", family=Family.REDIS_STREAMS, holds_dead_letters=True))
+            found.append(Binding(source=stream.name, queue=ref))
+        for name, group in sorted(stream.groups.items()):
+            ref = QueueRef(stream.name, name)
+            found.append(Queue(ref=ref, kind="group", family=Family.REDIS_STREAMS, dead_letter=Route(_grave(group))))
+            found.append(Binding(source=stream.name, queue=ref))
+            found += [
+                Attendant(queue=ref, name=one.name, prefetch=one.prefetch, in_flight=one.in_flight, ours=True)
+                for one in group.readers
+            ]
+        return found
+
+    def _channel_entities(self, name: str) -> list[Entity]:
+        ref = QueueRef(name)
+        channels = self.keys.channels
+        found: list[Entity] = []
+        if not is_pattern(name):
+            found.append(Destination(name=name, kind="channel", family=Family.REDIS_PUBSUB, durable=False))
+            found += [
+                Binding(source=name, queue=QueueRef(pattern), key=pattern)
+                for pattern in sorted({pattern for one in channels.subscribers for pattern in one.patterns})
+                if channels.matches(pattern, name)
+            ]
+        if channels.listeners(name) or not is_pattern(name):
+            found.append(Queue(ref=ref, kind="channel", family=Family.REDIS_PUBSUB, durable=False))
+        if not is_pattern(name):
+            found.append(Binding(source=name, queue=ref))
+        found += [
+            Attendant(queue=ref, name=one.name, ours=True)
+            for one in channels.subscribers
+            if name in one.channels or name in one.patterns
+        ]
+        return found
+
+    def _measure(self, ref: QueueRef, now_s: float) -> Measurement | None:
+        stream = self.keys.streams.get(ref.name)
+        if stream is None:
+            return None if ref.group else self._measure_channel(ref, now_s)
+        if not ref.group:
+            return Measurement(
+                queue=ref,
+                at_s=now_s,
+                source=Source.TOLD,
+                waiting=len(stream.ids),
+                in_flight=0,
+                consumers=0,
+                in_total=stream.added,
+                dropped_total=stream.dropped,
+                oldest_age_s=now_s - stream.entries[stream.ids[0]].at_s if stream.ids else None,
+                detail="embedded",
+            )
+        group = stream.groups.get(ref.group)
+        return None if group is None else _measured(group, ref, now_s)
+
+    def _measure_channel(self, ref: QueueRef, now_s: float) -> Measurement | None:
+        channels = self.keys.channels
+        known = ref.name in self.keys.declared_channels or ref.name in channels.counts
+        if not known and not channels.listeners(ref.name):
+            return None
+        counts = channels.count(ref.name)
+        return Measurement(
+            queue=ref,
+            at_s=now_s,
+            source=Source.TOLD,
+            consumers=channels.listeners(ref.name),
+            in_total=counts.published,
+            out_total=counts.delivered,
+            dropped_total=counts.gone,
+            detail="embedded: a channel keeps nothing; dropped = copies that reached nobody",
+        )
+
+
+class RedisBroker(RedisObserver):
+    """A writable life."""
+
+    async def declare(self, topology: Topology) -> None:
+        """Create streams, groups (from the beginning), their dead-letter streams; remember channels.
+
+        Raises:
+            Conflict: a name is a stream and declared as a channel, or the other way round, or has another length.
+            Unsupported: Redis has no such thing, or it is not modelled.
+        """
+        self.check()
+        self._refuse(topology)
+        for destination in topology.destinations:
+            if destination.kind == "channel":
+                self.keys.declared_channels.add(destination.name)
+            else:
+                self.keys.stream(destination.name, max_length=destination.max_length)
+        for queue in topology.queues:
+            if queue.kind == "channel" or queue.ref.name in self.keys.declared_channels or is_pattern(queue.ref.name):
+                continue
+            if not queue.ref.group:
+                self.keys.stream(queue.ref.name)
+                continue
+            group = self.keys.streams[queue.ref.name].group(queue.ref.group)
+            if queue.dead_letter is not None:
+                group.dead_letter = queue.dead_letter
+            if not queue.holds_dead_letters and _grave(group) not in self.keys.streams:
+                self.keys.stream(_grave(group))
+                self.keys.side_streams.add(_grave(group))
+
+    async def remove(self, topology: Topology) -> None:
+        """Delete groups with their retries and the dead-letter streams made for them, then streams and channels."""
+        self.check()
+        for queue in topology.queues:
+            group = self.keys.group(queue.ref.name, queue.ref.group)
+            if group is not None:
+                if _grave(group) in self.keys.side_streams:
+                    self.keys.delete(_grave(group))
+                self.keys.destroy_group(queue.ref.name, queue.ref.group)
+            elif not queue.ref.group:
+                self.keys.delete(queue.ref.name)
+        for destination in topology.destinations:
+            self.keys.delete(destination.name)
+            self.keys.declared_channels.discard(destination.name)
+
+    @asynccontextmanager
+    async def publisher(self, *, name: str, window: int = 1000) -> AsyncIterator[RedisPublisher]:
+        """A publishing connection; every command ends at once, so `window` never fills."""
+        del window
+        link = RedisPublisher(self, name)
+        try:
+            yield link
+        finally:
+            link.end("closed")
+
+    @asynccontextmanager
+    async def consume(
+        self,
+        queue: QueueRef,
+        *,
+        name: str,
+        prefetch: int,
+        dead_letter: Route | None = None,
+        session_timeout_s: float = 6.0,
+    ) -> AsyncIterator[StreamConsumer]:
+        """A consumer of the group under this name; what is still pending under the name comes first."""
+        link = StreamConsumer(
+            self, name, queue, prefetch=prefetch, dead_letter=dead_letter, session_timeout_s=session_timeout_s
+        )
+        try:
+            yield link
+        finally:
+            if link.cause is None:
+                link.leave()
+
+    @asynccontextmanager
+    async def subscribe(self, channels: Sequence[str], *, name: str) -> AsyncIterator[RedisSubscription]:
+        """A subscriber of channels and patterns."""
+        link = RedisSubscription(self, name, channels)
+        try:
+            yield link
+        finally:
+            link.end("closed")
+
+    @asynccontextmanager
+    async def requester(self, *, name: str, direct: bool = True) -> AsyncIterator[RedisRequester]:
+        """A request stream and a reply list: Redis has one way, whatever `direct` says."""
+        del direct
+        link = RedisRequester(self, name)
+        try:
+            yield link
+        finally:
+            link.end("closed")
+
+    @asynccontextmanager
+    async def lease(self, queue: QueueRef, *, limit: int = 200) -> AsyncIterator[FreeLease]:
+        """The newest dead letters, newest first: free reading, nothing is held; removing is XDEL."""
+        self.check()
+        if limit < 1:
+            raise BrokerError(self.server.name, "a lease holds at least one message")
+        letters = self._letters(queue, limit)
+        info = LeaseInfo(
+            total=len(self.keys.streams[queue.name].ids), order="newest", held=False, cost="reading is free"
+        )
+        yield FreeLease(info, letters, self._remove_letter)
+
+    def _remove_letter(self, taken: Delivery) -> bool:
+        self.check()
+        stream = self.keys.streams.get(taken.route.destination)
+        claim = taken.claim
+        return stream is not None and isinstance(claim, EntryClaim) and stream.delete(parse_id(claim.entry_id))
+
+    def _refuse(self, topology: Topology) -> None:
+        where, keys = self.server.name, self.keys
+        kinds = dict.fromkeys(keys.streams, "stream") | dict.fromkeys(keys.declared_channels, "channel")
+        for destination in topology.destinations:
+            if destination.kind not in {"stream", "channel"}:
+                raise Unsupported(where, f"Redis has streams and channels, {destination.name!r} is {destination.kind}")
+            if kinds.setdefault(destination.name, destination.kind) != destination.kind:
+                raise Conflict(where, f"{destination.name!r} is a {kinds[destination.name]}, not a {destination.kind}")
+            stream = keys.streams.get(destination.name)
+            if stream is not None and stream.max_length != destination.max_length:
+                raise Conflict(where, f"stream {destination.name!r} is trimmed to {stream.max_length}")
+        for queue in topology.queues:
+            limits = (queue.ttl_s, queue.expires_s, queue.max_length, queue.max_length_bytes, queue.max_priority)
+            if any(limit is not None for limit in (*limits, queue.delivery_limit)) or queue.single_active_consumer:
+                raise Unsupported(where, f"Redis has no limits, priorities or expiry per group ({queue.ref})")
+            if queue.ref.group and kinds.get(queue.ref.name) != "stream":
+                raise NotFound(
+                    where, f"group {queue.ref.group!r} reads stream {queue.ref.name!r}, which does not exist"
+                )
+        for binding in topology.bindings:
+            if binding.queue is None:
+                raise Unsupported(where, f"Redis routes nothing from {binding.source!r} to another destination")
+
+
+def _grave(group: StreamGroup) -> str:
+    return dlq_name(group.stream.name) if group.dead_letter is None else group.dead_letter.destination
+
+
+def _measured(group: StreamGroup, ref: QueueRef, now_s: float) -> Measurement:
+    stream = group.stream
+    waiting = group.waiting
+    return Measurement(
+        queue=ref,
+        at_s=now_s,
+        source=Source.TOLD,
+        waiting=waiting,
+        in_flight=len(group.pending) + group.retries.leased,
+        delayed=group.retries.waiting,
+        consumers=len(group.readers),
+        in_total=group.received,
+        out_total=group.out,
+        redelivered_total=group.again + group.retries.again,
+        expired_total=0,
+        dropped_total=group.dropped,
+        oldest_age_s=max(now_s - stream.entries[stream.ids[-waiting]].at_s, 0.0) if waiting else None,
+        detail="embedded",
+    )
