@@ -1,0 +1,197 @@
+"""The Story's sentences: who, what, to whom, and what can be done. Pure: an event in, words out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mqdash.model.nouns import nouns
+from mqdash.store.names import tag, tags
+
+if TYPE_CHECKING:
+    from mqdash.model.events import (
+        Cancelled,
+        Claimed,
+        Died,
+        Failure,
+        Gap,
+        HandedOver,
+        MovesEnded,
+        Rebalanced,
+        Retried,
+        SettleFailed,
+        Unroutable,
+        WorkerDied,
+    )
+    from mqdash.model.message import Family
+
+_TEXT_SHOWN = 120
+_MOVES_SHOWN = 4
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """One sentence before it is a line; `subject` is the node or worker id it talks about."""
+
+    level: str
+    text: str
+    more: tuple[str, ...] = ()
+    subject: str = ""
+
+
+def seconds(duration_s: float) -> str:
+    """`0.2 s`, `42 s`, `2 m 31 s`."""
+    if duration_s < 10:
+        return f"{duration_s:.1f} s"
+    if duration_s < 60:
+        return f"{duration_s:.0f} s"
+    return f"{int(duration_s) // 60} m {int(duration_s) % 60} s"
+
+
+def per_s(rate_per_s: float) -> str:
+    """`2/s`, `0.4/s`, `62/s`."""
+    return f"{rate_per_s:.1f}/s" if rate_per_s < 1 else f"{rate_per_s:,.0f}/s"
+
+
+def ordinal(count: int) -> str:
+    """`1st`, `2nd`, `3rd`, `11th`."""
+    ending = "th" if 10 <= count % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(count % 10, "th")
+    return f"{count}{ending}"
+
+
+def clipped(text: str) -> str:
+    """The first line of a text, not too long."""
+    line = text.strip().partition("\n")[0]
+    return line if len(line) <= _TEXT_SHOWN else f"{line[: _TEXT_SHOWN - 1]}…"
+
+
+def held(n: int, family: Family) -> str:
+    """`2 unacked messages`, `1 pending message`, `nothing`."""
+    if n == 0:
+        return "nothing"
+    noun = nouns(family).held
+    return f"{n} {noun}{' ' if noun else ''}message{'' if n == 1 else 's'}"
+
+
+def worker_died(event: WorkerDied, family: Family) -> Told:
+    """`W3 was killed holding 2 unacked messages`."""
+    how = {"killed": "was killed", "crashed": "crashed", "lost": "was lost"}.get(event.how, event.how)
+    more = (f"it held {tags(event.held_ids, event.held)}",) if event.held_ids else ()
+    text = f"{event.worker} {how} holding {held(event.held, family)}"
+    return Told(level="broken", text=text, more=more, subject=event.worker)
+
+
+def given_back(event: HandedOver, family: Family) -> str:
+    """`broker gave #8119 #8120 to W1, 2nd time`."""
+    what = tags(event.ids, event.n)
+    again = f", {ordinal(event.count)} time" if event.count is not None else ""
+    giver = nouns(family).giver
+    return f"{giver} {what} to {event.to_worker}{again}" if giver else f"{what} went to {event.to_worker}{again}"
+
+
+def handed_over(event: HandedOver, family: Family) -> Told:
+    """The same as a line of its own, when the death was told long ago."""
+    text = f"{given_back(event, family)}, {seconds(event.after_s)} after {event.from_worker} went"
+    return Told(level="good", text=text, subject=event.to_worker)
+
+
+def died(event: Died, cause: str, to: str, n: int) -> Told:
+    """One: `#8102 dead-lettered by W1 → orders.failed`; many: `12 orders dead-lettered: PaymentDeclined`."""
+    to = f" → {to}" if to else ""
+    by = f" by {event.by}" if event.by else ""
+    subject = f"q:{event.queue.name}|{event.queue.group}"
+    if n > 1:
+        newest = f"newest {tag(event.id)}{by}{to}" if event.id else f"newest{by}{to}"
+        return Told(
+            level="dead", text=f"{n:,} {event.queue.name} dead-lettered: {cause}", more=(newest,), subject=subject
+        )
+    said = ": ".join(part for part in (event.error or cause, clipped(event.error_text)) if part)
+    attempt = f", attempt {event.attempt}" if event.attempt > 1 else ""
+    own = " (the broker's own way, at most once)" if event.native else ""
+    return Told(
+        level="dead", text=f"{tag(event.id)} dead-lettered{by}{to}{own}", more=(f"{said}{attempt}",), subject=subject
+    )
+
+
+def retried(event: Retried, cause: str, n: int) -> Told:
+    """`W1 put #8102 back: Timeout, again in 5 s`."""
+    when = f"again in {seconds(event.after_s)}" if event.after_s > 0 else "again at once"
+    if n > 1:
+        more = (f"newest {tag(event.id)} by {event.by}, {when}",)
+        return Told(level="info", text=f"{n:,} {event.queue.name} put back to try again: {cause}", more=more)
+    text = f"{event.by} put {tag(event.id)} back: {event.error or cause}, {when}"
+    return Told(level="info", text=text, subject=event.by)
+
+
+def unroutable(event: Unroutable, n: int) -> Told:
+    """`#12 of shop came back: nobody is bound to orders.direct for ordr`."""
+    where = event.route.destination or "the default exchange"
+    bound = f"nobody is bound to {where}" + (f" for {event.route.key}" if event.route.key else "")
+    what = f"{n:,} messages" if n > 1 else tag(event.id)
+    more = (event.detail,) if event.detail else ()
+    return Told(level="look", text=f"{what} of {event.by} came back: {bound}", more=more, subject=f"p:{event.by}")
+
+
+def settle_failed(event: SettleFailed) -> Told:
+    """A worker that could not settle takes nothing more."""
+    text = f"{event.by} could not settle {tag(event.id)}: {clipped(event.detail) or 'no reason given'}"
+    return Told(level="broken", text=text, more=("nothing was removed; it takes nothing more",), subject=event.by)
+
+
+def cancelled(event: Cancelled) -> Told:
+    """The broker ended a subscription (R27)."""
+    detail = clipped(event.detail) or "its queue is gone"
+    text = f"the broker ended {event.by}'s subscription to {event.queue}: {detail}"
+    return Told(level="broken", text=text, subject=event.by)
+
+
+def rebalanced(event: Rebalanced) -> Told:
+    """`clicks-app rebalanced: C2 took p1, 0.2 s`."""
+    took: dict[str, list[str]] = {}
+    for partition, _, owner in event.moved:
+        took.setdefault(owner, []).append(f"p{partition}")
+    orphans = took.pop("", [])
+    parts = [f"{owner} took {' '.join(partitions)}" for owner, partitions in took.items()]
+    more = tuple(parts[_MOVES_SHOWN:][:_MOVES_SHOWN])
+    parts = parts[:_MOVES_SHOWN] + ([f"nobody has {' '.join(orphans)}"] if orphans else [])
+    gap = f", {seconds(event.gap_s)}" if event.gap_s is not None else ""
+    text = f"{event.queue.group or event.queue.name} rebalanced: {', '.join(parts) or 'nothing moved'}{gap}"
+    subject = f"q:{event.queue.name}|{event.queue.group}"
+    return Told(level="look" if orphans else "info", text=text, more=more, subject=subject)
+
+
+def claimed(event: Claimed) -> Told:
+    """`C2 claimed #1 #2 of C1, idle 5.0 s`."""
+    whose = f" of {event.from_worker}" if event.from_worker else ""
+    text = f"{event.to_worker} claimed {tags(event.ids, len(event.ids))}{whose}, idle {seconds(event.idle_s)}"
+    return Told(level="good", text=text, subject=event.to_worker)
+
+
+def gap(event: Gap) -> Told:
+    """A subscriber was away (P6)."""
+    channels = " ".join(event.channels)
+    text = f"{event.by} was away for {seconds(event.duration_s)}: what {channels} said meanwhile is not kept"
+    return Told(level="look", text=text, subject=event.by)
+
+
+def moves_ended(event: MovesEnded) -> Told:
+    """`12 of 12 replayed to orders`; what did not go well stands in the second line."""
+    taken = event.done + event.failed + event.unknown + event.skipped
+    verb = {"replay": "replayed", "discard": "discarded"}.get(event.kind, event.kind)
+    to = f" to {event.to}" if event.to and event.kind != "discard" else f" from {event.queue}"
+    ill = [f"{n:,} {word}" for n, word in ((event.failed, "failed"), (event.unknown, "unknown")) if n]
+    parts = [
+        *ill,
+        *([f"{event.skipped:,} skipped"] if event.skipped else []),
+        *([event.detail] if event.detail else []),
+    ]
+    more = (", ".join(parts),) if parts else ()
+    text = f"{event.done:,} of {taken:,} {verb}{to}"
+    subject = f"q:{event.queue.name}|{event.queue.group}"
+    return Told(level="look" if ill else "good", text=text, more=more, subject=subject)
+
+
+def failure(event: Failure) -> Told:
+    """An error of our own."""
+    text = f"mqdash itself failed in {event.where}: {clipped(event.text)}"
+    return Told(level="broken", text=text, more=("details are in the log",))
