@@ -22,9 +22,13 @@ class Family(enum.StrEnum):
 
 
 class Wire(msgspec.Struct, frozen=True, tag="wire"):
-    """A typed AMQP header number: its value, the wire tag it came with (`f d T b B s u i l`) and its exact bytes."""
+    """A typed AMQP header number: its value, the wire tag it came with (`f d T b B s u i l`) and its exact bytes, tag included.
 
-    value: int | float
+    Bytes stand where no number or text could: text that is not UTF-8 (`S`), a table with repeated names (`F`), and the
+    unreadable rest of a table (`?`).
+    """
+
+    value: int | float | bytes
     tag: str
     raw: bytes
 

@@ -1,0 +1,162 @@
+"""RabbitMQ through the port: one object per connection life."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+from mqdash.brokers.rabbitmq import declare
+from mqdash.brokers.rabbitmq.catalog import Catalog, queue_of
+from mqdash.brokers.rabbitmq.consumer import RabbitConsumer
+from mqdash.brokers.rabbitmq.lease import hold
+from mqdash.brokers.rabbitmq.mover import Mover
+from mqdash.brokers.rabbitmq.publisher import ConfirmingPublisher
+from mqdash.brokers.rabbitmq.requester import RabbitRequester
+from mqdash.brokers.rabbitmq.scratch import Scratch
+from mqdash.errors import BrokerUnavailable, ConnectionLost
+from mqdash.model.broker import BrokerInfo
+from mqdash.model.message import Family
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from mqdash.brokers.base import Consumer, Lease, Publisher, Requester
+    from mqdash.brokers.rabbitmq.life import Life
+    from mqdash.brokers.rabbitmq.management import Management
+    from mqdash.clock import Clock
+    from mqdash.model.delivery import Measurement
+    from mqdash.model.topology import Page, Queue, QueueRef, Route, Topology
+
+ABILITIES: Final = frozenset({"dead_letters", "request", "returns", "priority", "ttl"})
+
+
+class RabbitObserver:
+    """A read-only life: passive declares and HTTP GETs, nothing that changes anything."""
+
+    def __init__(self, life: Life, management: Management, *, clock: Clock, writable: bool = False) -> None:
+        self._life = life
+        self._management = management
+        self._clock = clock
+        self._catalog = Catalog(life.control, Scratch(life.control), management, life.known, clock=clock)
+        self._writable = writable
+
+    @property
+    def info(self) -> BrokerInfo:
+        """See `mqdash.brokers.base.Observer.info`."""
+        told = self._management.missing
+        source = f"management API not in use: {told}" if told else f"management API: {self._management.address}"
+        return BrokerInfo(
+            family=Family.RABBITMQ,
+            version=self._life.control.version,
+            url=self._life.url.safe,
+            writable=self._writable,
+            abilities=ABILITIES,
+            notes=(source,),
+        )
+
+    async def catalog(self, *, prefix: str = "", after: str | None = None, limit: int = 500) -> Page:
+        """See `mqdash.brokers.base.Observer.catalog`."""
+        return await self._catalog.page(prefix=prefix, after=after, limit=limit)
+
+    async def measure(self, queues: Sequence[QueueRef]) -> Sequence[Measurement]:
+        """See `mqdash.brokers.base.Observer.measure`."""
+        return await self._catalog.measure(queues)
+
+    async def lost(self) -> str:
+        """See `mqdash.brokers.base.Observer.lost`."""
+        return await self._life.lost()
+
+    async def close(self) -> None:
+        """See `mqdash.brokers.base.Observer.close`."""
+        await self._life.close()
+        await self._management.close()
+
+
+class RabbitBroker(RabbitObserver):
+    """A writable life."""
+
+    async def declare(self, topology: Topology) -> None:
+        """See `mqdash.brokers.base.Broker.declare`."""
+        await declare.declare(self._life.control, topology)
+        self._life.known.declared(topology)
+
+    async def remove(self, topology: Topology) -> None:
+        """See `mqdash.brokers.base.Broker.remove`."""
+        await declare.remove(self._life.control, topology)
+        self._life.known.removed(topology)
+
+    @contextlib.asynccontextmanager
+    async def publisher(self, *, name: str, window: int = 1000) -> AsyncIterator[Publisher]:
+        """See `mqdash.brokers.base.Broker.publisher`."""
+        link = await self._life.open(name)
+        publisher = ConfirmingPublisher(link, window=window)
+        try:
+            await publisher.open()
+            yield publisher
+        finally:
+            publisher.close()
+            await link.close()
+
+    @contextlib.asynccontextmanager
+    async def consume(
+        self,
+        queue: QueueRef,
+        *,
+        name: str,
+        prefetch: int,
+        dead_letter: Route | None = None,
+        session_timeout_s: float = 6.0,  # noqa: ARG002 - RabbitMQ notices a dropped socket at once
+    ) -> AsyncIterator[Consumer]:
+        """See `mqdash.brokers.base.Broker.consume`."""
+        self._life.known.asked.add(queue.name)
+
+        async def target() -> Route | None:
+            return dead_letter or await self._dead_letter_route(queue)
+
+        mover = Mover(worker=name, open_link=self._life.open, dead_letter=target, known=self._life.known)
+        link = await self._life.open(name)
+        consumer = RabbitConsumer(link, queue, name=name, prefetch=prefetch, mover=mover, tags=self._life.known.tags)
+        try:
+            await consumer.open()
+            yield consumer
+        finally:
+            await consumer.close()
+
+    @contextlib.asynccontextmanager
+    async def requester(self, *, name: str, direct: bool = True) -> AsyncIterator[Requester]:
+        """See `mqdash.brokers.base.CanRequest.requester`."""
+        link = await self._life.open(name)
+        requester = RabbitRequester(link, direct=direct, clock=self._clock)
+        try:
+            await requester.open()
+            yield requester
+        finally:
+            requester.close()
+            await link.close()
+
+    @contextlib.asynccontextmanager
+    async def lease(self, queue: QueueRef, *, limit: int = 200) -> AsyncIterator[Lease]:
+        """See `mqdash.brokers.base.HoldsDeadLetters.lease`."""
+        async with hold(self._life, queue, limit=limit, kept=await self._queue(queue)) as lease:
+            yield lease
+
+    async def _dead_letter_route(self, queue: QueueRef) -> Route | None:
+        kept = await self._queue(queue, fresh=False)
+        return None if kept is None else kept.dead_letter
+
+    async def _queue(self, queue: QueueRef, *, fresh: bool = True) -> Queue | None:
+        """The queue's type and limits: as the API tells, else as we declared it, else not known."""
+        known = self._life.known.queues.get(queue.name)
+        if known is not None and not fresh:
+            return known
+        if await self._management.reachable():
+            try:
+                row = await self._management.get(f"/queues/{self._management.vhost}/{declare.quoted(queue.name)}")
+            except ConnectionLost:
+                raise
+            except BrokerUnavailable:
+                return known
+            found = queue_of(row)
+            self._life.known.seen(found)
+            return found
+        return known
