@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from mqdash.brokers.embedded.group import Member
 from mqdash.brokers.embedded.kernel import Link
-from mqdash.brokers.embedded.reading import Waiting
 from mqdash.brokers.moves import copied, dead_letter_copy
+from mqdash.brokers.waiting import Waiting
 from mqdash.errors import ConsumerCancelled, NotFound
 from mqdash.model.delivery import (
     Ack,

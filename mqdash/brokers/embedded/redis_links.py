@@ -10,9 +10,9 @@ import msgspec
 from mqdash.brokers.embedded.kernel import Link
 from mqdash.brokers.embedded.keyspace import as_fields, dlq_name, retry_name
 from mqdash.brokers.embedded.pubsub import Subscriber
-from mqdash.brokers.embedded.reading import Waiting
 from mqdash.brokers.embedded.stream import Given, Id, id_text, parse_id
 from mqdash.brokers.moves import copied, dead_letter_copy
+from mqdash.brokers.waiting import Waiting
 from mqdash.errors import ConsumerCancelled, NotFound
 from mqdash.model.delivery import Ack, Answer, DeadLetter, Delivery, EntryClaim, Outcome, Receipt, Reply, Sent, Settled
 from mqdash.model.message import Message, PubSub
