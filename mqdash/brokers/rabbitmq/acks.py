@@ -1,8 +1,8 @@
 """Which acks to write, and when: pure, no I/O (broker-facts §2.3).
 
-Below a prefetch of 100 each ack is written in the same loop turn: at prefetch 1 a timer would cost the whole rate. From 100
-on they are collected: one cumulative ack for the longest settled prefix, every 50 messages, every 20 ms, and at once when
-nothing is open any more.
+Below a prefetch of 100 each ack is written in the same loop turn: at prefetch 1 a timer would cost the whole rate.
+From 100 on they are collected: one cumulative ack for the longest settled prefix, every 50 messages, every 20 ms, and
+at once when nothing is open any more.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class AckBook:
     def take(self) -> list[tuple[int, bool]]:
         """The acks to write, as (tag, multiple), and they are forgotten here.
 
-        A cumulative tag must itself be unacked on the channel (else 406), so it is the highest *done* tag below the first
-        open one; what is done beyond an open delivery is acked one by one.
+        A cumulative tag must itself be unacked on the channel (else 406), so it is the highest *done* tag below the
+        first open one; what is done beyond an open delivery is acked one by one.
         """
         tags, self._unwritten = self._unwritten, []
         if len(tags) < 2:

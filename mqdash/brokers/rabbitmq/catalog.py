@@ -49,7 +49,7 @@ class Catalog:
     # --- what exists -------------------------------------------------------------------------------------------------
 
     async def page(self, *, prefix: str, after: str | None, limit: int) -> Page:
-        """See `mqdash.brokers.base.Observer.catalog`. Destinations, bindings between them and the first queues come first."""
+        """See `mqdash.brokers.base.Observer.catalog`. Destinations and bindings between them come on the first page."""
         if await self._management.reachable():
             try:
                 return await self._told_page(prefix, int(after or 1), max(1, min(limit, MAX_PAGE)))
@@ -110,9 +110,8 @@ class Catalog:
         known = self._known
         entities: list[Entity] = [one for one in known.destinations.values() if one.name.startswith(prefix)]
         names = sorted(name for name in {*known.queues, *known.asked} if name.startswith(prefix))
-        for name in names:
-            if await self._depth(name) is not None:
-                entities.append(known.queues.get(name) or Queue(ref=QueueRef(name), known=False))
+        present = [name for name in names if await self._depth(name) is not None]
+        entities += [known.queues.get(name) or Queue(ref=QueueRef(name), known=False) for name in present]
         there = {one.ref.name for one in entities if isinstance(one, Queue)}
         entities += [one for one in known.bindings if one.queue is None or one.queue.name in there]
         why = f"passive declares of known names; management API: {self._management.missing}"
@@ -121,8 +120,11 @@ class Catalog:
     # --- how full it is ----------------------------------------------------------------------------------------------
 
     async def measure(self, queues: Sequence[QueueRef]) -> Sequence[Measurement]:
-        """See `mqdash.brokers.base.Observer.measure`. Depth and consumers are live (passive declare); what is in flight and the
-        totals come from the API, up to 5 s old, and are None without it."""
+        """See `mqdash.brokers.base.Observer.measure`.
+
+        Depth and consumers are live (passive declare); what is in flight and the totals come from the API, up to 5 s
+        old, and are None without it.
+        """
         self._known.asked.update(ref.name for ref in queues)
         stats = await self._statistics([ref.name for ref in queues])
         measured = []
@@ -175,7 +177,8 @@ class Catalog:
         alternatives = "|".join(re.escape(name) for name in names)
         rung_names = "|".join(re.escape(name) for name, _ in moves.RUNGS)
         pattern = f"^(?:(?:{alternatives})|{re.escape(moves.WAIT_PREFIX)}(?:{alternatives})\\.(?:{rung_names}))$"
-        query = {"page": 1, "page_size": MAX_PAGE, "name": pattern, "use_regex": "true", "columns": _QUEUE_COLUMNS}
+        query: dict[str, str | int] = {"page": 1, "page_size": MAX_PAGE, "columns": _QUEUE_COLUMNS}
+        query |= {"name": pattern, "use_regex": "true"}
         found = await self._management.get(f"/queues/{self._management.vhost}", query)
         now = self._clock.monotonic()
         for name in names:
@@ -302,7 +305,7 @@ def _built_in(name: str) -> bool:
 
 
 def _marked(queue: Queue, bindings: list[dict[str, Any]], graves: set[Route]) -> Queue:
-    """The queue, marked when dead letters go to it: by the default exchange, or bound to somebody's dead-letter exchange."""
+    """The queue, marked when dead letters go to it: named in a route, or bound to somebody's dead-letter exchange."""
     name = queue.ref.name
     behind = {row["source"] for row in bindings if row["destination"] == name and row["destination_type"] == "queue"}
     holds = any(route.key == name if not route.destination else route.destination in behind for route in graves)

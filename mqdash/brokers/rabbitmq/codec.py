@@ -51,7 +51,7 @@ _PROPERTIES = (
 )
 
 
-class Unsendable(ValueError):  # noqa: N818 - says what is the matter with the message, not that the program failed
+class Unsendable(ValueError):
     """A message that AMQP cannot carry, or that would cost the connection; the text says which part and why."""
 
 
@@ -59,8 +59,8 @@ def encode_properties(headers: Headers, native: Amqp) -> bytes:
     """The property flags and values of a content header frame.
 
     Raises:
-        Unsendable: a value does not fit its field, or a header has no AMQP form (NaN and infinity among them: RabbitMQ 3.10
-            drops the connection over them).
+        Unsendable: a value does not fit its field, or a header has no AMQP form (NaN and infinity among them:
+            RabbitMQ 3.10 drops the connection over them).
     """
     flags = 0
     pieces: list[bytes] = []
@@ -210,7 +210,7 @@ def decode_pairs(raw: bytes, at: int, end: int) -> Headers:
 
 
 def _decode_value(raw: bytes, at: int, end: int) -> tuple[HeaderValue, int]:
-    """The value whose tag is at `at`, and where the next one begins. Raises LookupError for an unknown tag or a bad length."""
+    """The value whose tag is at `at`, and where the next begins. Raises LookupError: an unknown tag or a bad length."""
     tag = raw[at]
     fixed = FIXED.get(tag)
     if fixed is not None:

@@ -1,4 +1,4 @@
-"""A consumer on a connection of its own: prefetch, batched acks, moves for retries and dead letters, and a real crash."""
+"""A consumer on its own connection: prefetch, batched acks, moves for retries and dead letters, and a real crash."""
 
 from __future__ import annotations
 
@@ -272,7 +272,7 @@ class RabbitConsumer:
 def delivery_of(
     claim: AmqpClaim, queue: QueueRef, route: Route, *, redelivered: bool, properties: bytes, body: bytes
 ) -> Delivery:
-    """A delivery from what the sink was given. Times delivered are known where the broker counts them (quorum queues, R49)."""
+    """A delivery from what the sink was given. How often it was delivered is known on quorum queues only (R49)."""
     headers, native = decode_properties(properties)
     returned = next((value for name, value in headers if name == "x-delivery-count"), None)
     returned = returned.value if isinstance(returned, Wire) else returned

@@ -68,7 +68,7 @@ def cause_of(error: BaseException | None) -> str:
         if "ConnectionResetError" in text:
             return "connection reset by the broker"
         return "the broker closed the socket" if "EOF" in text else text or "the connection dropped"
-    return "the connection dropped" if error is None else f"{type(error).__name__}: {error or repr(error)}"
+    return "the connection dropped" if error is None else f"{type(error).__name__}: {error!s}"
 
 
 async def connect_error(url: BrokerUrl, error: BaseException, first_octets: bytes) -> BrokerError:

@@ -1,4 +1,4 @@
-"""What one connector has learnt of its broker: shared by all its connection lives, so that a reconnect forgets nothing."""
+"""What one connector has learnt of its broker: shared by its connection lives, so that a reconnect forgets nothing."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ if TYPE_CHECKING:
 
 
 class Known:
-    """Names and arguments seen or declared. `asked`: queues somebody asked for; `tags`: consumers of ours; `rungs`: wait queues
-    that were declared; `returns_left`: how often a quorum queue's worst message may still be given back (F1)."""
+    """Names and arguments seen or declared.
+
+    `asked`: queues somebody asked for; `tags`: consumers of ours; `rungs`: wait queues that were declared;
+    `without_rungs`: queues found without any; `returns_left`: how often a quorum queue's worst message may still be
+    given back (F1).
+    """
 
     def __init__(self) -> None:
         self.queues: dict[str, Queue] = {}

@@ -1,4 +1,4 @@
-"""Dead letters in hand: taken with basic.get, kept unacked on a connection of their own, given back in place (semantics §2.1)."""
+"""Dead letters in hand: taken with basic.get, kept unacked on their own connection, given back in place."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class RabbitLease:
         """The held messages, oldest first."""
         return tuple(self._letters.values())
 
-    # --- the sink of the lease's channel -------------------------------------------------------------------------------
+    # --- the sink of the lease's channel -----------------------------------------------------------------------------
 
     def on_deliver(self, tag: int, redelivered: bool, exchange: str, key: str, properties: bytes, body: bytes) -> None:
         """The answer to a get."""
@@ -68,7 +68,7 @@ class RabbitLease:
     def on_confirm(self, tag: int, multiple: bool, accepted: bool) -> None:
         """Nothing is published here."""
 
-    # --- taking and giving back ----------------------------------------------------------------------------------------
+    # --- taking and giving back --------------------------------------------------------------------------------------
 
     async def take(self, limit: int, known: Known) -> None:
         """Get up to `limit` letters, 64 MiB of bodies at most."""
@@ -120,7 +120,7 @@ class RabbitLease:
 
     @property
     def returns_left(self) -> int | None:
-        """How often the worst of the letters can still be given back before the broker drops it; None = no limit known."""
+        """How often the worst letter can still be given back before the broker drops it; None = no limit known."""
         counts = [letter.delivery_count or 1 for letter in self._letters.values()]
         limit = delivery_limit(self._kept, self._link.version)
         if limit is None or not counts or version_of(self._link.version) >= (4, 3):
@@ -140,8 +140,12 @@ class RabbitLease:
 
     @property
     def _by_nack(self) -> bool:
-        """A quorum queue without a limit puts nacked messages last (F2), so it gets them back by the channel's close; from 4.3 on
-        a close counts as a return and a nack does not. A queue of unknown type: close, which every type puts in front."""
+        """Which way leaves the order (F2), and from 4.3 on the delivery count, as it was.
+
+        A quorum queue without a limit puts nacked messages last, so it gets them back by the channel's close; from 4.3
+        on a close counts as a return and a nack does not. A queue of unknown type: close, which every type puts in
+        front.
+        """
         if self._kept is None or self._kept.kind != "quorum":
             return self._kept is not None
         return delivery_limit(self._kept, self._link.version) is not None
@@ -170,7 +174,7 @@ class RabbitLease:
         return outcomes
 
     async def rescue(self, publisher: ConfirmingPublisher) -> None:
-        """Letters that one more return would cost (F1) go back as fresh copies, confirmed before the original is removed."""
+        """Letters that one more return would cost (F1) go back as fresh copies, confirmed before the original goes."""
         limit = delivery_limit(self._kept, self._link.version)
         if limit is None or self.returns_left is None:
             return
@@ -232,11 +236,11 @@ def _refuse(broker: str, queue: QueueRef, kept: Queue | None) -> None:
         return
     if kept.kind == "stream":
         raise Unsupported(broker, f"{queue} is a stream: it is read, not taken from")
-    if kept.max_length is not None or kept.max_length_bytes is not None:
-        if (kept.overflow or "drop-head") == "drop-head":
-            raise BrokerError(
-                broker, f"{queue} drops its oldest messages when full: those given back would be the first to go (F3)"
-            )
+    bounded = kept.max_length is not None or kept.max_length_bytes is not None
+    if bounded and (kept.overflow or "drop-head") == "drop-head":
+        raise BrokerError(
+            broker, f"{queue} drops its oldest messages when full: those given back would be the first to go (F3)"
+        )
     if kept.ttl_s is not None:
         raise BrokerError(
             broker, f"{queue} lets messages expire after {kept.ttl_s:g} s: they would vanish when given back (F3)"

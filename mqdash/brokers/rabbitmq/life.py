@@ -21,7 +21,7 @@ CLOSE_TIMEOUT_S: Final = 1.8
 
 
 class Life:
-    """Connections of one life. `control` is the first: it carries the staleness probe, since heartbeats are too slow (F8)."""
+    """Connections of one life. `control` is the first and carries the staleness probe: heartbeats are too slow (F8)."""
 
     def __init__(self, url: BrokerUrl, known: Known, *, clock: Clock) -> None:
         self.url = url

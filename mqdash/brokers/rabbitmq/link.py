@@ -1,5 +1,8 @@
-"""One AMQP connection and its channels as futures: every call is raced with the channel's close, whose callback pika
-never makes up for, and every end is told once, with its cause in words."""
+"""One AMQP connection and its channels as futures.
+
+Every call is raced with the channel's close, after which pika would never call back, and every end is told once, with
+its cause in words.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ async def open_link(url: BrokerUrl, *, name: str, on_end: Callable[[Link, str], 
         raise
     except BrokerError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever pika hands over is told in words
         raise await errors.connect_error(url, error, link.wire.first_octets) from None
     return link
 

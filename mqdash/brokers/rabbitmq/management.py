@@ -42,14 +42,16 @@ class Management:
 
     async def reachable(self) -> bool:
         """Whether it answers; `missing` says why not."""
-        if self._client is not None:
-            return True
-        if self.missing and self._clock.monotonic() < self._ask_again_at:
-            return False
-        async with self._finding:
-            if self._client is None and (not self.missing or self._clock.monotonic() >= self._ask_again_at):
-                await self._find()
+        if self._due:
+            async with self._finding:
+                if self._due:
+                    await self._find()
         return self._client is not None
+
+    @property
+    def _due(self) -> bool:
+        """Whether it is not found yet and may be looked for now."""
+        return self._client is None and (not self.missing or self._clock.monotonic() >= self._ask_again_at)
 
     async def _find(self) -> None:
         httpx = await asyncio.to_thread(importlib.import_module, "httpx")  # 0.1 s the screen need not wait for

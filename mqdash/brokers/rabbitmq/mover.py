@@ -1,4 +1,4 @@
-"""The copying half of a consumer's retries and dead letters: its own publishing connection, opened when first needed."""
+"""The copying half of a consumer's retries and dead letters: a publishing connection, opened when first needed."""
 
 from __future__ import annotations
 

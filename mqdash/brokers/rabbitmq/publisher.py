@@ -1,9 +1,9 @@
 """Publishing with confirms: every message ends as exactly one receipt, and RETURNED beats the ack that follows it.
 
-How a return finds its publish: the broker sends returns in publish order and each before the ack of its message (R7), but
-without a tag. So it is matched, oldest first, against the mandatory publishes that are still unconfirmed and not yet
-returned: same exchange, key, body and properties. Two that are equal in all of these are interchangeable: which of them
-carries which receipt makes no difference to what is in the queues. No header is added to a message for this.
+How a return finds its publish: the broker sends returns in publish order and each before the ack of its message (R7),
+but without a tag. So it is matched, oldest first, against the mandatory publishes that are still unconfirmed and not
+yet returned: same exchange, key, body and properties. Two that are equal in all of these are interchangeable: which of
+them carries which receipt makes no difference to what is in the queues. No header is added to a message for this.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class _Slot:
 class ConfirmingPublisher:
     """A publisher on one channel in confirm mode; at most `window` publishes are unconfirmed.
 
-    `blocked`: why the broker takes no publishes now, "" when it does. Publishes that a block of more than 5 s, a confirm
-    missing for 30 s or a lost connection leaves open are UNKNOWN: the broker may still have them (F7).
+    `blocked`: why the broker takes no publishes now, "" when it does. Publishes that a block of more than 5 s, a
+    confirm missing for 30 s or a lost connection leaves open are UNKNOWN: the broker may still have them (F7).
     """
 
     def __init__(self, link: Link, *, window: int) -> None:
@@ -153,7 +153,7 @@ class ConfirmingPublisher:
         message, route = outgoing.message, outgoing.route
         try:
             if not isinstance(message.content, bytes) or not isinstance(message.native, Amqp):
-                raise Unsendable(f"not an AMQP message but {type(message.native).__name__}")  # noqa: TRY004
+                raise Unsendable(f"not an AMQP message but {type(message.native).__name__}")
             if len(message.content) > self.max_body_bytes:
                 limit = f"{self.max_body_bytes // MIB} MiB (RabbitMQ {self._link.version})"
                 raise Unsendable(f"the body is {len(message.content)} bytes; the broker takes {limit}")
@@ -202,8 +202,10 @@ class ConfirmingPublisher:
             return Receipt(Sent.UNKNOWN, f"not sent: {error.text}")
 
     async def _missing(self, exchange: str) -> Receipt | None:
-        """Look once for an exchange before the first publish to it: a publish to a missing one ends the channel, and with it
-        the proof of what became of its neighbours (R9)."""
+        """Look once for an exchange before the first publish to it.
+
+        A publish to a missing one ends the channel, and with it the proof of what became of its neighbours (R9).
+        """
         if exchange in self._exchanges:
             return None
         scratch = await self._link.channel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -25,8 +25,11 @@ TIMED_OUT_KEPT: Final = 10_000
 
 
 class RabbitRequester(ConfirmingPublisher):
-    """See `mqdash.brokers.base.Requester`. `direct`: RabbitMQ's pseudo queue (C2), else an exclusive queue of this connection (C7);
-    both live on the channel that publishes, and replies are taken with auto-ack."""
+    """See `mqdash.brokers.base.Requester`.
+
+    `direct`: RabbitMQ's pseudo queue (C2), else an exclusive queue of this connection (C7); both live on the channel
+    that publishes, and replies are taken with auto-ack.
+    """
 
     def __init__(self, link: Link, *, direct: bool, clock: Clock) -> None:
         super().__init__(link, window=1000)
@@ -51,9 +54,10 @@ class RabbitRequester(ConfirmingPublisher):
         correlation_id = native.correlation_id or uuid.uuid4().hex
         answered: asyncio.Future[Message | None] = asyncio.get_running_loop().create_future()
         self._waiting[correlation_id] = answered
-        sending = asyncio.ensure_future(self._ask(route, message, native, correlation_id))
+        sending: asyncio.Task[Reply | None] = asyncio.create_task(self._ask(route, message, native, correlation_id))
+        either: set[asyncio.Future[Any]] = {sending, answered}
         try:
-            await asyncio.wait({sending, answered}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if sending.done() and not answered.done():
                 failed = sending.result()
                 if failed is not None:
@@ -99,7 +103,15 @@ class RabbitRequester(ConfirmingPublisher):
             case Sent.UNKNOWN:
                 return Reply(answer=Answer.UNKNOWN, detail=receipt.detail)
 
-    def on_deliver(self, tag: int, redelivered: bool, exchange: str, key: str, properties: bytes, body: bytes) -> None:
+    def on_deliver(  # the sink's signature
+        self,
+        tag: int,  # noqa: ARG002
+        redelivered: bool,  # noqa: ARG002
+        exchange: str,  # noqa: ARG002
+        key: str,  # noqa: ARG002
+        properties: bytes,
+        body: bytes,
+    ) -> None:
         """A reply: matched by correlation id (C1), counted when late (C5) or nobody's."""
         headers, native = decode_properties(properties)
         answered = self._waiting.get(native.correlation_id or "")

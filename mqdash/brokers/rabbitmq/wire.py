@@ -147,7 +147,7 @@ class WireConnection(AsyncioConnection):
         super()._adapter_disconnect_stream()
 
     def cut(self, cause: str) -> None:
-        """Drop the socket without a goodbye; on_close gets a StreamLostError. Nothing happens when it is already down."""
+        """Drop the socket without a goodbye; on_close gets a StreamLostError. Nothing happens when it is down."""
         if self._opened and not self.is_closed and self._transport is not None:
             self._unsent.clear()
             self._terminate_stream(exceptions.StreamLostError(cause))
@@ -180,7 +180,9 @@ class WireConnection(AsyncioConnection):
                     or kind > _BODY
                     or not self._content(kind, channel, data, start + 7, stop - 1)
                 ):
-                    self._process_frame(frame.decode_frame(data[start:stop])[1])
+                    decoded = frame.decode_frame(data[start:stop])[1]
+                    assert decoded is not None  # the whole frame is here
+                    self._process_frame(decoded)
         finally:  # a callback that raises must not lose the rest
             self._frame_buffer = data[at:]
 
@@ -279,7 +281,7 @@ def _short(data: bytes, at: int) -> tuple[str, int]:
 
 
 def _wire_text(text: str) -> str | bytes:
-    """pika takes bytes where a name is not UTF-8."""
+    """Pika takes bytes where a name is not UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
