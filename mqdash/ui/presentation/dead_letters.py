@@ -150,9 +150,10 @@ def _detail(canvas: Canvas, y: int, death: DeathView, look: Look) -> int:
     canvas.put(2, y, SafeText("─" * (width - 4)), theme.trough)
     y += 1 + (stop - y > 7)
     x = canvas.put(3, y, safe_text(death.id or "(no id)"), theme.strong, width=width // 3)
-    tries = f"attempt {death.attempt} in " if death.attempt > 1 else "died in "
-    about = f"{tries}{death.queue} · dead-lettered by {death.by} · {texts.duration(look.now_s - death.at_s)} ago"
-    canvas.put(x + 2, y, safe_text(about), theme.middle, width=width - x - 4)
+    ago = safe_text(f"{texts.duration(int(look.now_s - death.at_s))} ago")
+    end = canvas.put_right(width - 2, y, ago, theme.dim)
+    about = f"attempt {death.attempt} in {death.queue} · dead-lettered by {death.by}"
+    canvas.put(x + 2, y, safe_text(about), theme.middle, width=end - x - 3)
     y += 1
     if death.preview:
         coloured_body(canvas, 3, y, safe_text(death.preview[:512]), width - 5)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
+
 from mqdash.safe_text import literal, safe_text
 from mqdash.ui.presentation.paint import Canvas, Drawn, Row, fit, keys_line
 
@@ -11,16 +13,24 @@ if TYPE_CHECKING:
     from mqdash.ui.presentation.lists import Keys
     from mqdash.ui.presentation.theme import Theme
 
+_ALWAYS = 2
 MIN_WIDTH, MIN_HEIGHT = 80, 24
 """The smallest terminal that is drawn, in cells."""
 
 
 def draw_footer(keys: Keys, width: int, theme: Theme) -> Drawn:
-    """As many keys as fit, in their order; the caller puts those of the focused pane first."""
+    """As many keys as fit, in their order, the last two (help and quit) before all others."""
     canvas = Canvas(width, 1, theme)
-    keys_line(canvas, 1, 0, keys, limit=width - 1)
+    keys_line(canvas, 1, 0, _fitting(keys, width - 2), limit=width - 1)
     canvas.ground(0, 0, width, "bar")
     return Drawn(canvas.rows())
+
+
+def _fitting(keys: Keys, room: int) -> Keys:
+    kept = list(keys)
+    while len(kept) > _ALWAYS and sum(cell_len(key) + cell_len(word) + 3 for key, word in kept) - 2 > room:
+        del kept[-_ALWAYS - 1]
+    return tuple(kept)
 
 
 def draw_too_small(width: int, height: int, theme: Theme) -> list[Row]:

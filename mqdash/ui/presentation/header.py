@@ -48,7 +48,9 @@ def link_words(broker: BrokerView, now_s: float) -> tuple[SafeText, SafeText]:
         case LinkState.CONNECTING:
             return literal("◐"), literal("connecting")
         case LinkState.STALE:
-            return literal("◐"), safe_text(f"silent {texts.duration(broker.age_s)}")
+            return literal("◐"), safe_text(
+                f"silent {texts.duration(None if broker.age_s is None else round(broker.age_s))}"
+            )
         case LinkState.DOWN:
             if broker.retry_at_s is None:
                 return literal("✗"), literal("down")

@@ -105,7 +105,7 @@ def _draw(canvas: Canvas, y: int, row: ProducerView, *, lines: int) -> None:
     canvas.put(4, y, safe_text(producer.name), theme.strong, width=max(start - 5, 0))
     if lines < 2 or y + 1 >= canvas.height - 1:
         return
-    start = stop - 6 if canvas.width >= 20 else stop
+    start = stop - (8 if canvas.width >= 32 else 4)
     if row.unconfirmed:
         start = canvas.put_right(stop, y + 1, safe_text(f"!{texts.short(row.unconfirmed)} unproved"), theme.look)
     else:

@@ -84,16 +84,17 @@ def trend(per_s: float | None) -> SafeText:
 
 
 def duration(seconds: float | None) -> SafeText:
-    """`4 ms`, `3.4 s`, `41 s`, `2 m 31 s`, `3 h 12 m`, `2 d 4 h`."""
+    """`4 ms`, `3.4 s`, `41 s`, `2 m 31 s`, `3 h 12 m`, `2 d 4 h`; a whole number is written without tenths."""
     if seconds is None or math.isnan(seconds):
         return UNKNOWN
     if math.isinf(seconds):
         return literal("never")
-    seconds = max(seconds, 0.0)
+    seconds = max(seconds, 0)
     if seconds < 0.9995:
         return milliseconds(seconds * 1000)
     if seconds < 59.5:
-        return safe_text(f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s")
+        tenths = seconds < 9.95 and not isinstance(seconds, int)
+        return safe_text(f"{seconds:.1f} s" if tenths else f"{seconds:.0f} s")
     whole = round(seconds)
     if whole < 3600:
         return safe_text(f"{whole // 60} m {whole % 60} s" if whole % 60 else f"{whole // 60} m")
