@@ -6,16 +6,8 @@ from typing import TYPE_CHECKING
 
 from mqdash.model.views import FlowView
 from mqdash.store.flow_counts import FlowCounts
-from mqdash.store.flow_parts import (
-    DestinationNode,
-    Edge,
-    Node,
-    PublisherNode,
-    QueueNode,
-    WorkersNode,
-    destination_id,
-    queue_id,
-)
+from mqdash.store.flow_edge import Edge, destination_id, queue_id
+from mqdash.store.flow_nodes import DestinationNode, Node, PublisherNode, QueueNode, WorkersNode
 from mqdash.store.names import ranged
 
 if TYPE_CHECKING:
@@ -61,7 +53,7 @@ class BrokerFlow:
         tick = self._beat.tick
         # Edges first: nodes sum up their rates.
         fresh_edges = [edge for edge in self._edges if edge.fresh(tick)]
-        fresh_nodes = [node for node in self._nodes if node.fresh(tick)]
+        fresh_nodes = [node for node in self._nodes if node.fresh()]
         source = counts.seen.source if counts.seen is not None else ""
         if reshaped or fresh_edges or fresh_nodes or source != self._view.source:
             self._view = FlowView(
@@ -144,7 +136,7 @@ class BrokerFlow:
         for name in sorted(names, key=plan.only_dead):  # stable: those of dead letters come last
             node = self._destinations.get(name)
             if node is None:
-                node = self._destinations[name] = DestinationNode(name)
+                node = self._destinations[name] = DestinationNode(self._beat, name)
             arriving = (
                 [edge.kind for edge in edges.values() if edge.target == node.id]
                 if name not in plan.destinations
@@ -201,7 +193,7 @@ class BrokerFlow:
             if not queue.request and (self._roster.members(self._broker, ref) or (attached and counts.consumers(ref))):
                 node = self._workers.get(ref)
                 if node is None:
-                    node = self._workers[ref] = WorkersNode(ref, ranged)
+                    node = self._workers[ref] = WorkersNode(self._beat, ref, ranged)
                 drawn.append(node)
                 _put(edges, counts.deliver_edge(ref), "deliver")
         return drawn
@@ -211,7 +203,7 @@ class BrokerFlow:
     def _publisher(self, node_id: str) -> PublisherNode:
         node = self._publishers.get(node_id)
         if node is None:
-            node = self._publishers[node_id] = PublisherNode(node_id, node_id[2:])
+            node = self._publishers[node_id] = PublisherNode(self._beat, node_id, node_id[2:])
         return node
 
     def _pool_shown(self, by: str) -> list[str]:

@@ -10,18 +10,10 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from mqdash.model.routing import Routing
-from mqdash.model.topology import QueueRef, Topology
+from mqdash.model.topology import QueueRef, Route, Topology
 from mqdash.model.views import GraveView
-from mqdash.store.flow_parts import (
-    HEADS_KEPT,
-    Edge,
-    QueueNode,
-    destination_id,
-    publisher_id,
-    queue_id,
-    request_id,
-    workers_id,
-)
+from mqdash.store.flow_edge import HEADS_KEPT, Edge, destination_id, publisher_id, queue_id, request_id, workers_id
+from mqdash.store.flow_nodes import QueueNode
 from mqdash.store.flow_shape import Map
 from mqdash.store.names import is_machinery
 from mqdash.store.rates import MINUTE_S, SPARK_S, Beat, Meter
@@ -31,7 +23,6 @@ if TYPE_CHECKING:
 
     from mqdash.model.events import Delivered, Died, Finished, Head, Measured, Published, Requested, TopologySeen
     from mqdash.model.message import Family
-    from mqdash.model.topology import Route
     from mqdash.store.header import Links
     from mqdash.store.producers import Producers
     from mqdash.store.workers import Roster
@@ -107,7 +98,7 @@ class FlowCounts:
 
     def died(self, event: Died, cause: str) -> None:
         """Count on the edge to the dead letters' destination, and on the way behind it."""
-        to = event.to
+        to = self._burial_route(event)
         if not to.destination and not to.key:
             return
         target = destination_id(to.destination) if to.destination else queue_id(QueueRef(to.key))
@@ -191,8 +182,9 @@ class FlowCounts:
 
     def burial(self, event: Died) -> str:
         """The name of the queue a death went to, else of where it was published to."""
-        reached = self._routing.route(event.to).queues if event.to.destination else ()
-        return str(reached[0].name) if reached else event.to.destination or event.to.key
+        to = self._burial_route(event)
+        reached = self._routing.route(to).queues if to.destination else ()
+        return reached[0].name if reached else to.destination or to.key
 
     def in_per_s(self) -> float:
         """Published per second: ours, or on a broker only looked at what its work queues got."""
@@ -246,6 +238,11 @@ class FlowCounts:
         pending[0][0] += n
         if heads and len(pending[1]) < HEADS_KEPT:
             pending[1].extend(heads)
+
+    @staticmethod
+    def _burial_route(event: Died) -> Route:
+        """Without a key of the queue's own, dead letters keep theirs."""
+        return event.to if event.to.key or not event.key else Route(event.to.destination, event.key, event.to.partition)
 
     def _way(self, route: Route) -> tuple[Edge, ...]:
         way = self._ways.get(route)

@@ -21,30 +21,43 @@ WINDOW_S = 4
 SPARK_S = 30
 MINUTE_S = 60
 _SLOTS = 64
+_PHASES = 8
 
 
 class Beat:
     """The store's reading of the clock, taken once per event and once per view."""
 
-    __slots__ = ("_clock", "mono_s", "second", "tick")
+    __slots__ = ("_clock", "_phase", "fine", "mono_s", "second", "tick")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.mono_s = 0.0
         self.second = 0
         self.tick = 0
+        self.fine = 0
+        self._phase = 0
         self.read()
 
     def read(self) -> bool:
         """Look at the clock; whether a new second began."""
         mono_s = self._clock.monotonic()
         self.mono_s = mono_s
-        self.tick = int(mono_s * TICKS_PER_S)
+        self.fine = int(mono_s * TICKS_PER_S * _PHASES)
+        self.tick = self.fine // _PHASES
         second = int(mono_s)
         if second == self.second:
             return False
         self.second = second
         return True
+
+    def phase(self) -> int:
+        """Who works something out once per tick does so at `tick_at(phase)`: not all in one frame."""
+        self._phase = (self._phase + 1) % _PHASES
+        return self._phase
+
+    def tick_at(self, phase: int) -> int:
+        """The tick of those with that phase."""
+        return (self.fine + phase) // _PHASES
 
     def wall_s(self) -> float:
         """Unix seconds."""
@@ -59,6 +72,7 @@ class Meter:
         "_born_s",
         "_counts",
         "_newest",
+        "_phase",
         "_rate_per_s",
         "_rate_tick",
         "_spark",
@@ -74,6 +88,7 @@ class Meter:
         self._newest = beat.second
         self._rate_per_s = 0.0
         self._rate_tick = -1
+        self._phase = beat.phase()
         self._spark: tuple[float, ...] = ()
         self._spark_second = -1
 
@@ -100,8 +115,9 @@ class Meter:
     def rate_per_s(self, window_s: int = WINDOW_S) -> float:
         """Counted per second over the window, once per tick. A young meter divides by its age, at least 1 s."""
         beat = self._beat
-        if self._rate_tick != beat.tick:
-            self._rate_tick = beat.tick
+        tick = (beat.fine + self._phase) // _PHASES
+        if self._rate_tick != tick:
+            self._rate_tick = tick
             if self.total == 0 or beat.second - self._newest > window_s:
                 self._rate_per_s = 0.0
             else:

@@ -1,199 +1,43 @@
-"""The parts of one broker's flow: edges that count, nodes that sum up. Each remakes its view only when it has to."""
+"""The nodes of one broker's flow: each sums up its edges, and remakes its view only when it has to."""
 
 from __future__ import annotations
 
-from collections import Counter as Tally
-from collections import deque
 from typing import TYPE_CHECKING
 
 from mqdash.model.message import Family
-from mqdash.model.views import EdgeView, NodeView
-from mqdash.store.rates import MINUTE_S, WINDOW_S, Beat, Counter, Durations, Meter, RecentMax, Slope
+from mqdash.model.views import NodeView
+from mqdash.store.flow_edge import Edge, destination_id, queue_id, request_id, workers_id
+from mqdash.store.rates import Beat, Counter, Durations, RecentMax, Slope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mqdash.model.delivery import Measurement
-    from mqdash.model.events import Head, Histogram
+    from mqdash.model.events import Histogram
     from mqdash.model.topology import Destination, Queue, QueueRef
     from mqdash.model.views import MemberView
 
-HEADS_KEPT = 24
-_REASONS_KEPT = 64
 _TREND_S = 5.0
-
-
-def publisher_id(name: str) -> str:
-    """Node id of a publisher."""
-    return f"p:{name}"
-
-
-def destination_id(name: str) -> str:
-    """Node id of a destination."""
-    return f"d:{name}"
-
-
-def queue_id(ref: QueueRef) -> str:
-    """Node id of a queue."""
-    return f"q:{ref.name}|{ref.group}"
-
-
-def workers_id(ref: QueueRef) -> str:
-    """Node id of all that take from a queue."""
-    return f"w:{ref.name}|{ref.group}"
-
-
-def request_id(name: str) -> str:
-    """Node id of something one asks and gets an answer from."""
-    return f"r:{name}"
-
-
-class Edge:
-    """One edge with its exact total: counted by us, or (`told`) by the growth of a broker's total."""
-
-    __slots__ = (
-        "_beat",
-        "_head_totals",
-        "_heads",
-        "_reasons",
-        "_tick",
-        "_told_per_s",
-        "_view",
-        "blind",
-        "dirty",
-        "kind",
-        "label",
-        "meter",
-        "redelivered",
-        "source",
-        "target",
-        "told",
-    )
-
-    def __init__(self, beat: Beat, source: str, target: str, kind: str) -> None:
-        self.source = source
-        self.target = target
-        self.kind = kind
-        self.label = ""
-        self.meter = Meter(beat)
-        self.redelivered = 0
-        self.told = False
-        self.blind = False  # our own publishes cannot be followed along it (headers decide)
-        self.dirty = True
-        self._beat = beat
-        self._heads: deque[Head] = deque(maxlen=HEADS_KEPT)
-        self._head_totals: deque[int] = deque(maxlen=HEADS_KEPT)
-        self._reasons: Tally[str] = Tally()
-        self._told_per_s: float | None = None
-        self._tick = -1
-        self._view: EdgeView | None = None
-
-    @property
-    def id(self) -> str:
-        """Source and target; there is one edge between two nodes."""
-        return f"{self.source}>{self.target}"
-
-    def count(self, n: int, heads: tuple[Head, ...] = (), redelivered: int = 0) -> None:
-        """`n` messages passed; `heads` are some of them, spread evenly over the slice."""
-        before = self.meter.total
-        self.meter.add(n)
-        self.redelivered += redelivered
-        if heads:
-            among = max(n, len(heads))
-            self._heads.extend(heads)
-            self._head_totals.extend([before + (place * n) // among for place in _places(len(heads), among)])
-        self.dirty = True
-
-    def keep(self, heads: tuple[Head, ...]) -> None:
-        """Heads of messages whose number the broker tells."""
-        self._heads.extend(heads)
-        self._head_totals.extend([self.meter.total] * len(heads))
-        self.dirty = True
-
-    def tell(self, growth: int, per_s: float | None) -> None:
-        """What the broker counted since the last time, and how fast."""
-        self.told = True
-        if growth:
-            self.meter.add(growth)
-        if growth or per_s != self._told_per_s:
-            self._told_per_s = per_s
-            self.dirty = True
-
-    def name(self, label: str) -> None:
-        """Label it."""
-        if label != self.label:
-            self.label = label
-            self.dirty = True
-
-    def be(self, kind: str) -> None:
-        """What it leads is told apart by kind."""
-        if kind != self.kind:
-            self.kind = kind
-            self.dirty = True
-
-    def blame(self, reason: str, n: int) -> None:
-        """Label it with the reason most messages passed for."""
-        if reason in self._reasons or len(self._reasons) < _REASONS_KEPT:
-            self._reasons[reason] += n
-        if self._reasons:
-            self.name(self._reasons.most_common(1)[0][0])
-
-    def rate_per_s(self) -> float | None:
-        """Per second; dead letters over a minute, since they are few."""
-        if self.told:
-            return self._told_per_s
-        return self.meter.rate_per_s(MINUTE_S if self.kind == "dead" else WINDOW_S)
-
-    def fresh(self, tick: int) -> bool:
-        """Remake the view when something changed; whether it did."""
-        if not self.dirty and (self._tick == tick or not self.meter.warm):
-            return False
-        self._tick = tick
-        rate_per_s = self.rate_per_s()
-        rate_per_s = None if rate_per_s is None else round(rate_per_s, 3)
-        if not self.dirty and self._view is not None and self._view.rate_per_s == rate_per_s:
-            return False
-        self.dirty = False
-        self._view = EdgeView(
-            id=self._view.id if self._view is not None else self.id,
-            source=self.source,
-            target=self.target,
-            kind=self.kind,
-            label=self.label,
-            rate_per_s=rate_per_s,
-            total=self.meter.total,
-            redelivered_total=self.redelivered,
-            heads=tuple(self._heads),
-            head_totals=tuple(self._head_totals),
-        )
-        return True
-
-    @property
-    def view(self) -> EdgeView:
-        """The view made last."""
-        assert self._view is not None
-        return self._view
-
-
-def _places(heads: int, among: int) -> list[int]:
-    return [((place + 1) * among) // heads for place in range(heads)]
 
 
 class Node:
     """A node that is drawn. `incoming` is what its rate is the sum of."""
 
-    __slots__ = ("_rate_per_s", "_tick", "_view", "dirty", "id", "incoming")
+    __slots__ = ("_beat", "_phase", "_rate_per_s", "_tick", "_view", "dirty", "id", "incoming")
 
-    def __init__(self, id_: str) -> None:
+    def __init__(self, beat: Beat, id_: str) -> None:
         self.id = id_
+        self._beat = beat
+        self._phase = beat.phase()
         self.incoming: list[Edge] = []
         self.dirty = True
         self._tick = -1
         self._rate_per_s: float | None = None
         self._view: NodeView | None = None
 
-    def fresh(self, tick: int) -> bool:
+    def fresh(self) -> bool:
         """Remake the view when something changed; whether it did."""
+        tick = self._beat.tick_at(self._phase)
         if self._tick != tick:
             self._tick = tick
             rate_per_s = self._rate()
@@ -227,8 +71,8 @@ class PublisherNode(Node):
 
     __slots__ = ("family", "name", "note")
 
-    def __init__(self, id_: str, name: str) -> None:
-        super().__init__(id_)
+    def __init__(self, beat: Beat, id_: str, name: str) -> None:
+        super().__init__(beat, id_)
         self.name = name
         self.note = ""
         self.family = Family.RABBITMQ
@@ -251,8 +95,8 @@ class DestinationNode(Node):
 
     __slots__ = ("_dead", "_name", "_spec", "outgoing")
 
-    def __init__(self, name: str) -> None:
-        super().__init__(destination_id(name))
+    def __init__(self, beat: Beat, name: str) -> None:
+        super().__init__(beat, destination_id(name))
         self.outgoing: list[Edge] = []
         self._name = name
         self._spec: Destination | None = None
@@ -304,7 +148,7 @@ class QueueNode(Node):
     )
 
     def __init__(self, beat: Beat, ref: QueueRef) -> None:
-        super().__init__(queue_id(ref))
+        super().__init__(beat, queue_id(ref))
         self.ref = ref
         self.spec: Queue | None = None
         self.dead = False
@@ -407,8 +251,8 @@ class WorkersNode(Node):
 
     __slots__ = ("_consumers", "_family", "_members", "_name_of", "_ref")
 
-    def __init__(self, ref: QueueRef, name_of: Callable[[list[str]], str]) -> None:
-        super().__init__(workers_id(ref))
+    def __init__(self, beat: Beat, ref: QueueRef, name_of: Callable[[list[str]], str]) -> None:
+        super().__init__(beat, workers_id(ref))
         self._ref = ref
         self._name_of = name_of
         self._members: tuple[MemberView, ...] = ()
