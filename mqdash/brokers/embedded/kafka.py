@@ -306,6 +306,7 @@ def _measured(group: Group, ref: QueueRef, now_s: float) -> Measurement:
         redelivered_total=sum(cursor.again for cursor in group.cursors.values()),
         expired_total=0,
         dropped_total=sum(cursor.lost for cursor in group.cursors.values()),
+        dead_total=0,
         oldest_age_s=max(now_s - min(oldest), 0.0) if oldest else None,
         partitions=tuple(
             PartitionMeasure(

@@ -346,6 +346,7 @@ def _measured(group: StreamGroup, ref: QueueRef, now_s: float) -> Measurement:
         redelivered_total=group.again + group.retries.again,
         expired_total=0,
         dropped_total=group.dropped,
+        dead_total=0,
         oldest_age_s=max(now_s - stream.entries[stream.ids[-waiting]].at_s, 0.0) if waiting else None,
         detail="embedded",
     )
