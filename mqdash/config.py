@@ -13,7 +13,6 @@ The file is TOML in the platform's config folder (`mqdash/config.toml`), or what
 from __future__ import annotations
 
 import difflib
-import os
 import re
 import stat
 import tomllib
@@ -199,5 +198,6 @@ def _password_from(path: Path) -> str:
             raise ConfigError(msg)
         return path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path}: the password file cannot be read: {os.strerror(error.errno) if isinstance(error, OSError) and error.errno else 'not UTF-8'}"
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        msg = f"{path}: the password file cannot be read: {why}"
         raise ConfigError(msg) from None

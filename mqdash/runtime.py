@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import random
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
@@ -22,7 +21,7 @@ from mqdash.control.attachment import Attachment
 from mqdash.control.audit import Audit
 from mqdash.control.monitor import Monitor
 from mqdash.errors import InputError, MqdashError
-from mqdash.lab.scenario import Scenario  # noqa: TC001 - a field of a record
+from mqdash.lab.scenario import Scenario
 from mqdash.model.events import Noted
 from mqdash.store import Store
 
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from mqdash.clock import Clock
     from mqdash.config import Config
     from mqdash.lab.headless import Report
-    from mqdash.model.events import Event
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +187,7 @@ class Runtime:
                 broker=target.name,
                 family=target.url.family,
                 clock=self.clock,
-                rng=random.Random(target.seed),
+                rng=random.Random(target.seed),  # noqa: S311 - repeatable messages, no secret
                 emit=self.bus.publish,
                 keep=target.keep,
             )
@@ -256,6 +254,4 @@ async def run_lab_headless(target: Target, *, length_s: float, kills: Sequence[t
         InputError: an unknown worker to kill.
         MqdashError: the broker cannot be reached or refuses; the text says why.
     """
-    from mqdash.lab.headless import run_headless
-
     raise NotImplementedError

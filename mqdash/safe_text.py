@@ -60,9 +60,9 @@ def number(value: float | str) -> SafeText:
 
 
 def safe_text(data: str | bytes, *, multiline: bool = False) -> SafeText:
-    """Remote text made harmless and visible; bytes are decoded as UTF-8 with `\\xNN` for what is not.
+    """Remote text made harmless and visible; bytes are decoded as UTF-8, what is not is shown as hex escapes.
 
-    With `multiline` `\\n` and `\\t` stay (tabs as four spaces); without, a line break is shown as `␊`. `\\r` never passes.
+    With `multiline` line breaks and tabs stay (tabs as four spaces); without, a line break is shown as `␊`. CR never passes.
     """
     text = data.decode("utf-8", "backslashreplace") if isinstance(data, bytes) else data
     if type(text) is SafeText and not multiline:

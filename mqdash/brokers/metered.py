@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mqdash.brokers.base import CanBrowse, CanClaim, CanRequest, CanSubscribe, HoldsDeadLetters, TellsMoves
 from mqdash.brokers.meter import Meter, head_of
@@ -320,7 +320,7 @@ class MeteredSubscription:
 class MeteredRequester:
     """Counts requests by their end."""
 
-    _COUNTS = {
+    _COUNTS: ClassVar = {
         Answer.ANSWERED: "answered",
         Answer.TIMEOUT: "timed_out",
         Answer.RETURNED: "returned",

@@ -27,6 +27,7 @@ ORIGIN_QUEUE: Final = "x-mqdash-queue"
 ORIGIN_GROUP: Final = "x-mqdash-group"
 ORIGIN_EXCHANGE: Final = "x-mqdash-exchange"
 ORIGIN_KEY: Final = "x-mqdash-key"
+ORIGIN_TIMESTAMP: Final = "x-mqdash-timestamp"
 HISTORY: Final = "x-mqdash-history"
 
 MAX_HEADER_BYTES: Final = 1024
@@ -76,12 +77,17 @@ def copied(delivery: Delivery, error: str, error_text: str, *, worker: str) -> M
     """The message as its copy: the move's headers added, what would steer the broker taken off (AMQP: kept as history).
 
     An AMQP copy is persistent, has no expiration (it would vanish while it waits) and no user id (406 when not ours).
+    A Kafka copy gets a new timestamp, the old one becomes a header: retention by time would delete an old record's copy.
     """
     message = delivery.message
     texts = move_headers(delivery, error, error_text, worker=worker)
     native = message.native
     if isinstance(native, Record):
-        return _without_old_reason(message).with_headers(tuple((name, value.encode()) for name, value in texts))
+        first_ms = message.header_text(ORIGIN_TIMESTAMP) or native.timestamp_ms
+        if first_ms is not None:
+            texts = (*texts, (ORIGIN_TIMESTAMP, str(first_ms)))
+        copy = _without_old_reason(message).with_headers(tuple((name, value.encode()) for name, value in texts))
+        return msgspec.structs.replace(copy, native=Record(key=native.key))
     if isinstance(native, Entry):
         return msgspec.structs.replace(_without_old_reason(message).with_headers(texts), native=Entry())
     extra: Headers = texts

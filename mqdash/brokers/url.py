@@ -24,8 +24,9 @@ KNOWN = "amqp:// amqps:// kafka:// kafkas:// redis:// rediss:// redis+sentinel:/
 
 
 class BrokerUrl(msgspec.Struct, frozen=True, kw_only=True):
-    """A parsed URL. `path` is the vhost (RabbitMQ, `/` when left out), the database or the Sentinel service; `hosts` never empty
-    but for embedded, where `path` is the model's name (rabbitmq, kafka, redis).
+    """A parsed URL.
+
+    `path` is the vhost (RabbitMQ, `/` when left out), the database or the Sentinel service; `hosts` is never empty but for embedded, where `path` is the model's name (rabbitmq, kafka, redis).
     """
 
     scheme: str

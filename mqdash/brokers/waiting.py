@@ -1,9 +1,9 @@
-"""Requests that wait for their replies, matched by correlation id (C1, C4, C5); every adapter without a native way uses it."""
+"""Requests that wait for their replies, matched by correlation id (C1, C4, C5), where the family has no native way."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mqdash.model.delivery import Answer, Reply
 

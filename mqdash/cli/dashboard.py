@@ -28,11 +28,9 @@ def run(arguments: Sequence[str]) -> int:
     from mqdash.runtime import attach_targets, lab_targets
 
     config = configuration.load(flags={}, env=os.environ, path=options.config)
-    if options.targets:
-        targets = attach_targets(options.targets, config, os.environ, write=options.write)
-    else:
-        targets = lab_targets()
-    return full_screen(targets, config)
+    if not options.targets:
+        return full_screen(lab_targets(), config)
+    return full_screen(attach_targets(options.targets, config, os.environ, write=options.write), config)
 
 
 def full_screen(targets: Sequence[Target], config: Config) -> int:

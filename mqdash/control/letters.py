@@ -13,6 +13,7 @@ from mqdash.dead_letters.copies import is_stripped, new_operation_id
 from mqdash.dead_letters.dialects import family_note, read_letter
 from mqdash.dead_letters.files import NdjsonFile
 from mqdash.dead_letters.grouping import by_cause
+from mqdash.dead_letters.letter import Letter
 from mqdash.dead_letters.redrive import LetterOutcome, Moved, Redrive, Report
 from mqdash.errors import MqdashError, Unsupported
 from mqdash.model.events import MovesEnded
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from mqdash.clock import Clock
     from mqdash.control.attachment import Attachment
     from mqdash.control.audit import Audit
-    from mqdash.dead_letters.letter import Group, Letter
+    from mqdash.dead_letters.letter import Group
     from mqdash.model.broker import LeaseInfo
     from mqdash.model.events import Event
 
@@ -120,7 +121,7 @@ class LetterBox:
         checks = [await self._check(home) for home in homes]
         if homeless:
             checks.append((False, f"{homeless} do not tell where they came from and stay here"))
-        back = [letter for letter in letters if letter.replays >= 3]  # noqa: PLR2004 - semantics §2: asks from the third time
+        back = [letter for letter in letters if letter.replays >= 3]
         if back:
             checks.append((False, f"{len(back)} have come back {max(x.replays for x in back)} times already"))
         note = family_note(letters[0].delivery.message) if letters else ""
@@ -198,7 +199,15 @@ class LetterBox:
     def _operation(self, progress: Callable[[LetterOutcome], None]) -> Redrive:
         op = new_operation_id(self._clock.now())
         journal = NdjsonFile(self._state_dir / "journal" / f"{op}.ndjson")
-        return Redrive(op=op, lease=self._held, queue=self.queue, journal=journal, clock=self._clock, progress=progress)
+        return Redrive(
+            op=op,
+            lease=self._held,
+            queue=self.queue,
+            journal=journal,
+            clock=self._clock,
+            vhost=self._attachment.url.path if self._attachment.url.scheme.startswith("amqp") else "/",
+            progress=progress,
+        )
 
     def _chosen(self, numbers: Iterable[int]) -> tuple[Letter, ...]:
         wanted = set(numbers)

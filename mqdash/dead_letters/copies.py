@@ -64,7 +64,7 @@ def source_id(letter: Letter, op: str, vhost: str = "/") -> str:
     return f"amqp:{vhost}/{letter.delivery.queue.name}#{digest}#{op}-{letter.number}"
 
 
-def replayed_copy(letter: Letter, op: str, *, body: bytes | None = None) -> Message:
+def replayed_copy(letter: Letter, op: str, *, vhost: str = "/", body: bytes | None = None) -> Message:
     """The message to publish in place of this dead letter; `body` replaces its body (an edit, marked as such)."""
     message = letter.delivery.message
     names = [name for name, _ in message.headers]
@@ -73,7 +73,7 @@ def replayed_copy(letter: Letter, op: str, *, body: bytes | None = None) -> Mess
     gone = frozenset(name for name in names if is_stripped(name))
     ours: list[tuple[str, HeaderValue]] = [
         ("x-mqdash-op", op),
-        ("x-mqdash-src", source_id(letter, op)),
+        ("x-mqdash-src", source_id(letter, op, vhost)),
         ("x-mqdash-n", letter.replays + 1),
         ("x-mqdash-history", _history(message, gone)),
     ]

@@ -78,6 +78,7 @@ class Redrive:
     queue: QueueRef
     journal: NdjsonFile
     clock: Clock
+    vhost: str = "/"
     progress: Callable[[LetterOutcome], None] = lambda _: None
 
     async def __aenter__(self) -> Self:
@@ -133,7 +134,9 @@ class Redrive:
     ) -> list[LetterOutcome]:
         routes = [target or letter.home for letter in batch]
         outgoing = [
-            Outgoing(route=route, message=replayed_copy(letter, self.op, body=bodies.get(letter.number)))
+            Outgoing(
+                route=route, message=replayed_copy(letter, self.op, vhost=self.vhost, body=bodies.get(letter.number))
+            )
             for letter, route in zip(batch, routes, strict=True)
             if route is not None
         ]

@@ -49,7 +49,9 @@ class WorkerState(enum.StrEnum):
 
 
 class WorkerRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker. `in_flight` = messages it holds, `in_flight_ids` at most 16 of them. `busy_since_s` and `expected_s` give the
+    """A worker.
+
+    `in_flight` = messages it holds, `in_flight_ids` at most 16 of them. `busy_since_s` and `expected_s` give the
     progress of the message in hand (`busy_since_s` is Unix seconds). `controls`: action ids that work on it
     (kill hang crash finish pause prefetch).
     """

@@ -44,11 +44,15 @@ class AmqpClaim(msgspec.Struct, frozen=True, tag="amqp"):
 
 
 class RecordClaim(msgspec.Struct, frozen=True, tag="record"):
-    """A record of one assignment of ours: our own assignment count, partition and offset."""
+    """A record of one assignment of ours: our own assignment count, partition and offset.
+
+    `topic` is where the record lies when that is not the queue's own topic: one of its retry topics.
+    """
 
     assignment: int
     partition: int
     offset: int
+    topic: str = ""
 
 
 class EntryClaim(msgspec.Struct, frozen=True, tag="entry"):

@@ -1,5 +1,6 @@
-"""The events on the bus: one closed union. Traffic carries counts per edge and loop slice, levels carry whole records,
-moments are single events with all detail.
+"""The events on the bus: one closed union.
+
+Traffic carries counts per edge and loop slice, levels carry whole records, moments are single events with all detail.
 
 `broker` is the display name of the attachment ("orders", "localhost"); `at_s` is Unix seconds for display. Durations are
 measured on the monotonic clock.

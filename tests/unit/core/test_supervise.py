@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-
-import pytest
+from functools import partial
+from typing import TYPE_CHECKING
 
 from mqdash.brokers.supervise import Link
 from mqdash.brokers.url import parse_url
@@ -15,6 +15,9 @@ from mqdash.model.broker import BrokerInfo, LinkState
 from mqdash.model.events import Event, LinkChanged
 from mqdash.model.message import Family
 from tests.support import until
+
+if TYPE_CHECKING:
+    import pytest
 
 
 class Life:
@@ -46,6 +49,10 @@ class Opener:
             raise self.errors.pop(0)
         self.lives.append(Life())
         return self.lives[-1]
+
+
+def _failed(link: Link[Life], opener: Opener, tries: int) -> bool:  # type: ignore[type-var]
+    return opener.tries == tries and link.state is LinkState.DOWN
 
 
 def a_link(opener: Opener) -> tuple[Link[Life], ManualClock, list[LinkChanged]]:  # type: ignore[type-var]
@@ -86,7 +93,7 @@ async def test_fault_2_each_new_life_is_handed_out_once() -> None:
 
     async def owner() -> None:
         async for life in link.lives():
-            seen.append(life)
+            seen.append(life)  # noqa: PERF401 - each as it comes
 
     task = asyncio.create_task(owner())
     await until(lambda: len(seen) == 1)
@@ -104,7 +111,7 @@ async def test_fault_2_the_backoff_stays_under_five_seconds() -> None:
     link, clock, told = a_link(opener)
     link.start()
     for n in range(1, 12):
-        await until(lambda n=n: opener.tries == n and link.state is LinkState.DOWN)
+        await until(partial(_failed, link, opener, n))
         retry_at_s = told[-1].retry_at_s
         assert retry_at_s is not None
         assert retry_at_s - clock.now() <= 5.0
