@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mqdash.model.message import Wire
-from mqdash.model.topology import Binding, Destination, QueueRef
+from mqdash.model.routing import headers_match, topic_matches
+from mqdash.model.topology import Destination
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from mqdash.model.message import Headers, HeaderValue
+    from mqdash.model.topology import Binding
 
 KINDS: Final = frozenset({"direct", "fanout", "topic", "headers"})
 PREDECLARED: Final = tuple(f"amq.{kind}" for kind in ("direct", "fanout", "topic", "headers", "match"))
@@ -59,8 +61,7 @@ class Exchanges:
         for name in [name for name, exchange in self._exchanges.items() if not exchange.durable]:
             self.delete(name)
 
-    def _unbind(self, goes: object) -> None:
-        assert callable(goes)
+    def _unbind(self, goes: Callable[[Binding], bool]) -> None:
         for bound in self._bindings.values():
             for binding in [binding for binding in bound if goes(binding)]:
                 del bound[binding]
@@ -121,45 +122,13 @@ def matches(kind: str, binding: Binding, keys: Sequence[str], headers: Headers) 
         case "direct":
             return binding.key in keys
         case "topic":
-            pattern = binding.key.split(".")
-            return any(topic_matches(pattern, key.split(".")) for key in keys)
+            return any(topic_matches(binding.key, key) for key in keys)
         case _:
-            return headers_match(binding.headers, headers)
+            return headers_match(dict(binding.headers), {name: _text(value) for name, value in headers})
 
 
-def topic_matches(pattern: list[str], words: list[str]) -> bool:
-    """`*` is exactly one word, `#` zero or more (R2)."""
-    reached = {0}
-    for part in pattern:
-        if part == "#":
-            reached = set(range(min(reached), len(words) + 1)) if reached else reached
-        else:
-            reached = {at + 1 for at in reached if at < len(words) and part in {"*", words[at]}}
-        if not reached:
-            return False
-    return len(words) in reached
-
-
-def headers_match(wanted: Sequence[tuple[str, str]], headers: Headers) -> bool:
-    """R3: `x-match` all (default) or any; keys that start with `x-` only count in the `-with-x` forms."""
-    mode = dict(wanted).get("x-match", "all")
-    listed = [
-        (name, value)
-        for name, value in wanted
-        if name != "x-match" and (mode.endswith("-with-x") or not name.startswith("x-"))
-    ]
-    have = dict(headers)
-    hits = (name in have and _same(value, have[name]) for name, value in listed)
-    return any(hits) if mode.startswith("any") else all(hits)
-
-
-def _same(wanted: str, value: HeaderValue) -> bool:
+def _text(value: HeaderValue) -> str:
     """Bindings of the port carry text; a number matches its decimal text."""
     if isinstance(value, Wire):
         value = value.value
-    return wanted == (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value))
-
-
-def binding_to(source: str, queue: str, key: str = "", headers: tuple[tuple[str, str], ...] = ()) -> Binding:
-    """A binding from an exchange to a queue."""
-    return Binding(source=source, queue=QueueRef(queue), key=key, headers=headers)
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

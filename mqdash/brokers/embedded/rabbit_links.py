@@ -139,14 +139,16 @@ class RabbitPublisher(RabbitLink):
     async def _send_blocked(self, batch: Sequence[Outgoing]) -> Sequence[Receipt]:
         done: asyncio.Future[list[Receipt]] = asyncio.get_running_loop().create_future()
         waiting = (batch, done)
+        kept = sum(len(earlier) for earlier, _ in self._backlog)
+        written = kept == 0 or kept + len(batch) <= self._window
         self._backlog.append(waiting)
         self.blocked = self._server.alarm_reason
         self._server.when_calm(self._unblocked)
         if await ended_within(self._server.clock, done, BLOCK_LIMIT_S):
             return done.result()
         detail = f"blocked by the broker: {self.blocked}"
-        if sum(len(kept) for kept, _ in self._backlog) > self._window:
-            self._backlog.remove(waiting)  # beyond the window it was never written
+        if not written:  # it waited for the window and can be taken back
+            self._backlog.remove(waiting)
             return [Receipt(Sent.REFUSED, f"not sent, {detail}")] * len(batch)
         return [Receipt(Sent.UNKNOWN, detail)] * len(batch)
 

@@ -46,6 +46,7 @@ class RabbitObserver(Life[RabbitServer]):
             url=url.safe,
             embedded=True,
             writable=writable,
+            abilities=frozenset({"request", "dead_letters"}),
             notes=NOTES,
         )
 
