@@ -12,6 +12,6 @@ if TYPE_CHECKING:
 
 def connector(url: BrokerUrl, *, clock: Clock) -> Connector:
     """The way to one RabbitMQ; connects to nothing yet."""
-    from mqdash.brokers.rabbitmq.connector import RabbitConnector
+    from mqdash.brokers.rabbitmq.session import RabbitConnector
 
     return RabbitConnector(url, clock=clock)
