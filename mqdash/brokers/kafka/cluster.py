@@ -1,0 +1,119 @@
+"""What a cluster tells: topics, offsets, groups with their members. Looks only; nothing here can create a topic.
+
+Metadata is always asked for all topics: asked for one that is missing, a broker with auto.create.topics.enable makes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from aiokafka import TopicPartition
+from aiokafka.coordinator.protocol import ConsumerProtocol
+from aiokafka.errors import KafkaError
+
+from mqdash.brokers.kafka.errors import translated
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from aiokafka import AIOKafkaConsumer
+    from aiokafka.admin import AIOKafkaAdminClient
+
+_DEAD = "Dead"
+
+
+class GroupMember(msgspec.Struct, frozen=True):
+    """A member as the coordinator names it; `address` without the leading slash of Java."""
+
+    client_id: str
+    address: str
+    places: frozenset[tuple[str, int]]
+
+
+class Ends(msgspec.Struct, frozen=True):
+    """Log start and end of a partition; `end` is the offset the next record gets."""
+
+    start: int
+    end: int
+
+
+class Cluster:
+    """Questions to one cluster through an admin client and a reader without a group."""
+
+    def __init__(self, broker: str, admin: AIOKafkaAdminClient, reader: AIOKafkaConsumer) -> None:
+        self.broker = broker
+        self.admin: Any = admin
+        self._reader: Any = reader
+        self._asking = asyncio.Lock()
+
+    async def alive(self) -> None:
+        """The cheapest question: metadata of no topic at all.
+
+        Raises:
+            BrokerError: no broker answers.
+        """
+        async with self.translated():
+            await self.admin.describe_topics([])
+
+    @asynccontextmanager
+    async def translated(self, what: str = "") -> AsyncIterator[None]:
+        """Errors of the library as ours; `what` names the thing asked about."""
+        try:
+            yield
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise translated(self.broker, error, what=what) from None
+
+    async def topics(self) -> dict[str, int]:
+        """Every topic with its number of partitions."""
+        async with self.translated():
+            found = await self.admin.describe_topics(None)
+        return {topic["topic"]: len(topic["partitions"]) for topic in found if not topic["error_code"]}
+
+    async def ends(self, places: Sequence[TopicPartition]) -> dict[TopicPartition, Ends]:
+        """Start and end of these partitions."""
+        if not places:
+            return {}
+        async with self._asking, self.translated():
+            starts = await self._reader.beginning_offsets(places)
+            ends = await self._reader.end_offsets(places)
+        return {place: Ends(starts[place], ends[place]) for place in places if place in starts and place in ends}
+
+    async def committed(self, group: str) -> dict[TopicPartition, int]:
+        """The group's committed offsets, of all topics; partitions without one are left out."""
+        async with self.translated(group):
+            found = await self.admin.list_consumer_group_offsets(group)
+        return {place: committed.offset for place, committed in found.items() if committed.offset >= 0}
+
+    async def members(self, group: str) -> tuple[GroupMember, ...] | None:
+        """Who is in the group; None when the cluster cannot tell us (F13: a new-protocol group reads as dead).
+
+        One group per question: aiokafka 0.14 misreads answers about two.
+        """
+        async with self.translated(group):
+            answer = (await self.admin.describe_consumer_groups([group]))[0].groups[0]
+        error, _, state, _, _, members = answer[:6]
+        if error or (state == _DEAD and group in await self.groups()):
+            return None
+        return tuple(_member(member) for member in members)
+
+    async def groups(self) -> list[str]:
+        """Names of all groups, by name."""
+        async with self.translated():
+            return sorted({found[0] for found in await self.admin.list_consumer_groups()})
+
+
+def places_of(topics: dict[str, int], *names: str) -> list[TopicPartition]:
+    """All partitions of these topics, as far as they exist."""
+    return [TopicPartition(name, partition) for name in names for partition in range(topics.get(name, 0))]
+
+
+def _member(member: Any) -> GroupMember:
+    _, client_id, address, _, assignment = member[:5]
+    places: frozenset[tuple[str, int]] = frozenset()
+    if assignment:
+        decoded = ConsumerProtocol.ASSIGNMENT.decode(assignment)
+        places = frozenset((topic, partition) for topic, partitions in decoded.assignment for partition in partitions)
+    return GroupMember(client_id, address.lstrip("/"), places)

@@ -1,0 +1,80 @@
+"""aiokafka's errors in words, as mqdash's own. Codes decide; texts of the library are never passed on (they may hold data)."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiokafka import errors as kafka
+
+from mqdash.errors import (
+    AccessRefused,
+    BrokerError,
+    BrokerUnavailable,
+    Conflict,
+    ConnectionLost,
+    LoginRefused,
+    NotFound,
+    Unsupported,
+)
+
+_ACCESS = (
+    kafka.TopicAuthorizationFailedError,
+    kafka.GroupAuthorizationFailedError,
+    kafka.ClusterAuthorizationFailedError,
+    kafka.TransactionalIdAuthorizationFailed,
+)
+_LOGIN = (kafka.SaslAuthenticationFailed, kafka.AuthenticationFailedError, kafka.UnsupportedSaslMechanismError)
+_SILENT = (kafka.RequestTimedOutError, kafka.KafkaTimeoutError, asyncio.TimeoutError)
+_GONE = (
+    kafka.KafkaConnectionError,
+    kafka.NodeNotReadyError,
+    kafka.NoBrokersAvailable,
+    kafka.StaleMetadata,
+    kafka.ConsumerStoppedError,
+    kafka.ProducerClosed,
+    OSError,
+)
+_REFUSED: tuple[tuple[type[BaseException], str], ...] = (
+    (kafka.MessageSizeTooLargeError, "the record is larger than the topic takes (max.message.bytes)"),
+    (kafka.RecordListTooLargeError, "the batch is larger than the topic takes (segment.bytes)"),
+    (kafka.UnknownTopicOrPartitionError, "there is no such topic or partition"),
+    (kafka.InvalidTopicError, "that is no name for a topic"),
+    (kafka.TopicAuthorizationFailedError, "no right to write to this topic"),
+    (kafka.ClusterAuthorizationFailedError, "no right to write to this cluster"),
+    (kafka.PolicyViolationError, "a policy of the cluster forbids it"),
+    (kafka.InvalidTimestampError, "the timestamp is outside what the topic allows"),
+    (kafka.UnsupportedForMessageFormatError, "the topic's message format has no headers"),
+    (kafka.CorruptRecordException, "the broker refused the record: a compacted topic needs a key, or it was damaged"),
+    (kafka.UnsupportedCodecError, "the broker does not know this compression"),
+)
+
+
+def refusal(error: BaseException) -> str:
+    """Why a record was refused for good, or "" when the error proves nothing (then its publish is UNKNOWN)."""
+    return next((text for kind, text in _REFUSED if isinstance(error, kind)), "")
+
+
+def translated(broker: str, error: BaseException, *, what: str = "") -> BrokerError:
+    """The error as one of ours; `what` names the topic or group it was about."""
+    about = f" ({what})" if what else ""
+    if isinstance(error, BrokerError):
+        return error
+    if isinstance(error, _LOGIN):
+        return LoginRefused(broker, "login refused: user, password or SASL mechanism is wrong")
+    if isinstance(error, _ACCESS):
+        return AccessRefused(broker, f"logged in, but a right is missing{about}")
+    if isinstance(error, kafka.UnknownTopicOrPartitionError):
+        return NotFound(broker, f"there is no such topic{about}")
+    if isinstance(error, kafka.InvalidTopicError):
+        return Conflict(broker, f"not a name for a topic{about}")
+    if isinstance(error, kafka.InvalidSessionTimeoutError):
+        return Unsupported(
+            broker, f"the broker does not allow this session timeout (group.min.session.timeout.ms){about}"
+        )
+    if isinstance(error, kafka.InconsistentGroupProtocolError):
+        return Conflict(broker, f"the group's members use another protocol or assignor{about}")
+    if isinstance(error, _SILENT):
+        return BrokerUnavailable(broker, f"no answer in time{about}")
+    if isinstance(error, _GONE):
+        return ConnectionLost(broker, f"no broker of the cluster can be reached{about}")
+    return BrokerError(broker, f"{type(error).__name__.removesuffix('Error')}{about}")

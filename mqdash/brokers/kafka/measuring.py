@@ -1,0 +1,143 @@
+"""Measurements and catalogue of a cluster: lag from outside, owners, dead letters (K24)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiokafka import TopicPartition
+
+from mqdash.brokers.kafka.cluster import places_of
+from mqdash.brokers.kafka.records import DLQ_SUFFIX, LETTERS_PREFIX, is_side_topic, retry_topics
+from mqdash.model.delivery import Measurement, PartitionMeasure, Source
+from mqdash.model.message import Family
+from mqdash.model.topology import Attendant, Binding, Destination, Entity, Page, Queue, QueueRef, Route
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mqdash.brokers.kafka.cluster import Cluster, Ends, GroupMember
+
+SOURCE = "committed and end offsets"
+
+
+async def measure(
+    cluster: Cluster, queues: Sequence[QueueRef], *, now_s: float, held: Callable[[QueueRef], int | None]
+) -> list[Measurement]:
+    """Levels of these queues; `held(queue)` is what our own members hold, None when none of them is ours."""
+    topics = await cluster.topics()
+    known = [ref for ref in queues if ref.name in topics]
+    names = {name for ref in known for name in (ref.name, *(retry_topics(*_parts(ref)) if ref.group else ()))}
+    ends = await cluster.ends(places_of(topics, *sorted(names)))
+    return [
+        await _group(cluster, ref, topics, ends, now_s=now_s, held=held(ref))
+        if ref.group
+        else await _letters(cluster, ref, topics, ends, now_s=now_s)
+        for ref in known
+    ]
+
+
+async def _group(
+    cluster: Cluster,
+    ref: QueueRef,
+    topics: dict[str, int],
+    ends: dict[TopicPartition, Ends],
+    *,
+    now_s: float,
+    held: int | None,
+) -> Measurement:
+    committed = await cluster.committed(ref.group)
+    members = await cluster.members(ref.group)
+    partitions = tuple(
+        _partition(place, ends[place], committed.get(place), members)
+        for place in places_of(topics, ref.name)
+        if place in ends
+    )
+    # Without a commit there is no lag for the group (K24), but all of it would be read.
+    lag = sum(
+        one.end - max(one.committed or 0, ends[TopicPartition(ref.name, one.partition)].start) for one in partitions
+    )
+    retries = [place for place in places_of(topics, *retry_topics(*_parts(ref))) if place in ends]
+    delayed = sum(ends[place].end - max(committed.get(place, 0), ends[place].start) for place in retries)
+    return Measurement(
+        queue=ref,
+        at_s=now_s,
+        source=Source.TOLD,
+        # The commit may be newer than our count of what is held: never below nothing.
+        waiting=max(lag - (held or 0), 0),
+        in_flight=held,
+        delayed=delayed,
+        consumers=None if members is None else len(members),
+        in_total=sum(one.end for one in partitions),
+        out_total=sum(one.committed or 0 for one in partitions),
+        dropped_total=sum(one.lost for one in partitions),
+        partitions=partitions,
+        detail=SOURCE if members is not None else f"{SOURCE}; new-protocol group: members not visible",
+    )
+
+
+def _partition(
+    place: TopicPartition, ends: Ends, committed: int | None, members: tuple[GroupMember, ...] | None
+) -> PartitionMeasure:
+    owner = next((one.client_id for one in members or () if (place.topic, place.partition) in one.places), "")
+    return PartitionMeasure(
+        partition=place.partition,
+        end=ends.end,
+        committed=committed,
+        waiting=None if committed is None else ends.end - max(committed, ends.start),
+        lost=0 if committed is None else max(ends.start - committed, 0),
+        owner=owner,
+    )
+
+
+async def _letters(
+    cluster: Cluster, ref: QueueRef, topics: dict[str, int], ends: dict[TopicPartition, Ends], *, now_s: float
+) -> Measurement:
+    """A topic asked for without a group: what it keeps and nobody has removed as a dead letter."""
+    removed = await cluster.committed(LETTERS_PREFIX + ref.name)
+    places = [place for place in places_of(topics, ref.name) if place in ends]
+    return Measurement(
+        queue=ref,
+        at_s=now_s,
+        source=Source.TOLD,
+        waiting=sum(ends[place].end - max(removed.get(place, 0), ends[place].start) for place in places),
+        in_total=sum(ends[place].end for place in places),
+        detail=SOURCE,
+    )
+
+
+async def catalog(cluster: Cluster, *, prefix: str, after: str | None, limit: int, ours: frozenset[str]) -> Page:
+    """Topics by name with the groups that have committed to them or read them; `ours` are client ids of our members."""
+    topics = await cluster.topics()
+    names = sorted(name for name in topics if name.startswith(prefix) and not is_side_topic(name))
+    rest = [name for name in names if after is None or name > after]
+    shown = rest[:limit]
+    entities: list[Entity] = [
+        Destination(name=name, kind="topic", family=Family.KAFKA, partitions=topics[name]) for name in shown
+    ]
+    for name in shown:
+        if name.endswith(DLQ_SUFFIX):
+            entities.append(Queue(ref=QueueRef(name), kind="group", family=Family.KAFKA, holds_dead_letters=True))
+            entities.append(Binding(source=name, queue=QueueRef(name)))
+    for group in await cluster.groups():
+        if not group.startswith(LETTERS_PREFIX):
+            entities += await _group_entities(cluster, group, frozenset(shown), ours)
+    return Page(entities=tuple(entities), after=shown[-1] if len(rest) > limit else None, source="cluster metadata")
+
+
+async def _group_entities(cluster: Cluster, group: str, shown: frozenset[str], ours: frozenset[str]) -> list[Entity]:
+    members = await cluster.members(group) or ()
+    read = {place.topic for place in await cluster.committed(group)}
+    read |= {topic for member in members for topic, _ in member.places}
+    found: list[Entity] = []
+    for name in sorted(read & shown):
+        ref = QueueRef(name, group)
+        found.append(Queue(ref=ref, kind="group", family=Family.KAFKA, dead_letter=Route(name + DLQ_SUFFIX)))
+        found.append(Binding(source=name, queue=ref))
+        found += [
+            Attendant(queue=ref, name=one.client_id, address=one.address, ours=one.client_id in ours) for one in members
+        ]
+    return found
+
+
+def _parts(ref: QueueRef) -> tuple[str, str]:
+    return ref.name, ref.group

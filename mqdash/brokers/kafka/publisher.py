@@ -1,0 +1,169 @@
+"""Producing with a receipt each: `send()` and gather, acks=all, idempotent within this producer's session (K5, K6)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka.errors import (
+    DuplicateSequenceNumber,
+    IllegalOperation,
+    KafkaError,
+    OutOfOrderSequenceNumber,
+    UnknownTopicOrPartitionError,
+)
+
+from mqdash.brokers.kafka.errors import refusal
+from mqdash.brokers.kafka.records import wire_headers
+from mqdash.brokers.kafka.way import MAX_RECORD_BYTES, stop
+from mqdash.brokers.life import Link
+from mqdash.model.delivery import Receipt, Sent
+from mqdash.model.message import Message, Record
+from mqdash.model.topology import Route
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiokafka import AIOKafkaProducer
+
+    from mqdash.brokers.kafka.way import Way
+    from mqdash.brokers.life import Life
+    from mqdash.model.delivery import Outgoing
+
+METADATA_LIMIT_S: Final = 1.5
+"""How long a topic nobody has heard of is asked for before it counts as missing."""
+_BROKEN = (OutOfOrderSequenceNumber, DuplicateSequenceNumber)
+
+
+class KafkaPublisher(Link):
+    """See `mqdash.brokers.base.Publisher`; a position is `partition/offset`."""
+
+    blocked = ""
+
+    def __init__(self, life: Life, name: str, producer: AIOKafkaProducer, way: Way, *, window: int) -> None:
+        super().__init__(life, name)
+        self._producer: Any = producer
+        self._way = way
+        self._window = max(window, 1)
+        self._open = 0
+        self._freed = asyncio.Condition()
+
+    async def send(self, batch: Sequence[Outgoing]) -> Sequence[Receipt]:
+        """Publish in order, at most `window` of them unconfirmed at a time."""
+        receipts: list[Receipt] = []
+        at = 0
+        while at < len(batch):
+            room = await self._room(len(batch) - at)
+            try:
+                receipts += await self._send(batch[at : at + room])
+            finally:
+                await self._free(room)
+            at += room
+        return receipts
+
+    async def reply(self, request: Message, reply: Message) -> Receipt:
+        """Produce to the asker's reply topic; an asker who is gone loses the reply (C3)."""
+        topic = request.reply_to
+        if topic is None:
+            return Receipt(Sent.REFUSED, "the request names no reply topic")
+        if request.correlation_id is not None:
+            reply = reply.with_headers((("correlation-id", request.correlation_id.encode()),))
+        if self.cause is None and not await self.knows(topic):
+            return Receipt(Sent.CONFIRMED, "nobody waits for the reply any more")
+        return (await self._send_to(Route(topic), [reply]))[0]
+
+    async def knows(self, topic: str) -> bool:
+        """Whether the topic exists, asked of the cluster when it is new to us."""
+        return await self.partitions(topic) > 0
+
+    async def partitions(self, topic: str) -> int:
+        """How many partitions the topic has; 0 = there is no such topic."""
+        try:
+            async with asyncio.timeout(METADATA_LIMIT_S):
+                return len(await self._producer.partitions_for(topic))
+        except (TimeoutError, UnknownTopicOrPartitionError):
+            return 0
+
+    def dropped(self) -> None:
+        """The producer's sockets close; what it has not sent is not sent."""
+        self.life.start(stop(self._producer), name=f"stop producer {self.name}")
+
+    async def _send_to(self, route: Route, messages: Sequence[Message]) -> list[Receipt]:
+        from mqdash.model.delivery import Outgoing
+
+        return await self._send([Outgoing(route, message) for message in messages])
+
+    async def _send(self, batch: Sequence[Outgoing]) -> list[Receipt]:
+        if self.cause is not None:
+            return [Receipt(Sent.UNKNOWN, self.cause)] * len(batch)
+        sending = asyncio.ensure_future(self._produce(batch))
+        try:
+            await asyncio.wait({sending, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                return sending.result()
+            return [Receipt(Sent.UNKNOWN, self.cause or "")] * len(batch)
+        finally:
+            sending.cancel()
+
+    async def _produce(self, batch: Sequence[Outgoing]) -> list[Receipt]:
+        started = [await self._start(outgoing) for outgoing in batch]
+        futures = [one for one in started if not isinstance(one, Receipt)]
+        results = iter(await asyncio.gather(*futures, return_exceptions=True))
+        receipts = [one if isinstance(one, Receipt) else _receipt(next(results)) for one in started]
+        if any(isinstance(one, asyncio.Future) and isinstance(one.exception(), _BROKEN) for one in futures):
+            await self._renew()
+        return receipts
+
+    async def _start(self, outgoing: Outgoing) -> asyncio.Future[Any] | Receipt:
+        route, message = outgoing.route, outgoing.message
+        if not isinstance(message.content, bytes):
+            return Receipt(Sent.REFUSED, "a Kafka record holds bytes, not field pairs")
+        topic = route.destination
+        known = self._producer.client.cluster.partitions_for_topic(topic)
+        if known is None:
+            if not await self.knows(topic):
+                return Receipt(Sent.REFUSED, f"there is no topic {topic!r}")
+            known = await self._producer.partitions_for(topic)
+        if route.partition is not None and route.partition not in known:
+            return Receipt(Sent.REFUSED, f"topic {topic!r} has no partition {route.partition}")
+        native = message.native if isinstance(message.native, Record) else Record()
+        try:
+            sent: asyncio.Future[Any] = await self._producer.send(
+                topic,
+                value=message.content,
+                key=native.key,
+                partition=route.partition,
+                timestamp_ms=native.timestamp_ms,
+                headers=wire_headers(message),
+            )
+        except (KafkaError, IllegalOperation, ValueError) as error:
+            return _receipt(error)
+        return sent
+
+    async def _renew(self) -> None:
+        """A gap in the sequence never closes again in this session: go on in a new one (its old receipts stay UNKNOWN)."""
+        broken, self._producer = self._producer, await self._way.producer(self.name)
+        await stop(broken)
+
+    async def _room(self, wanted: int) -> int:
+        async with self._freed:
+            await self._freed.wait_for(lambda: self._open < self._window)
+            room = min(wanted, self._window - self._open)
+            self._open += room
+            return room
+
+    async def _free(self, room: int) -> None:
+        async with self._freed:
+            self._open -= room
+            self._freed.notify_all()
+
+
+def _receipt(result: Any) -> Receipt:
+    if not isinstance(result, BaseException):
+        return Receipt(Sent.CONFIRMED, position=f"{result.partition}/{result.offset}")
+    text = refusal(result)
+    if text:
+        detail = f"{text}; mqdash sends up to {MAX_RECORD_BYTES} bytes" if "larger" in text else text
+        return Receipt(Sent.REFUSED, detail)
+    # No answer, or one that does not say whether the record was appended.
+    return Receipt(Sent.UNKNOWN, f"no proof: {type(result).__name__.removesuffix('Error')}")

@@ -1,0 +1,124 @@
+"""Why a broker's port cannot be used, in words: asked by ourselves where a client library hides the cause."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from typing import TYPE_CHECKING, Final
+
+from mqdash.errors import BrokerError, BrokerUnavailable, TlsFailed, WrongProtocol
+
+if TYPE_CHECKING:
+    from mqdash.brokers.url import BrokerUrl
+
+STEP_LIMIT_S: Final = 2.0
+_TLS_RECORDS = {0x15, 0x16}
+_NOT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNEXPECTED_EOF_WHILE_READING"}
+
+
+def tls_context(url: BrokerUrl) -> ssl.SSLContext | None:
+    """The verifying context of a TLS URL (its `ca`, `cert`, `key` options), None for plain text. Reads files: blocking.
+
+    Raises:
+        TlsFailed: a file of the options cannot be read or is no certificate.
+    """
+    if not url.tls:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=url.option("ca") or None)
+        if url.option("cert"):
+            context.load_cert_chain(url.option("cert"), url.option("key") or None)
+    except (OSError, ssl.SSLError) as error:
+        reason = error.strerror or "not a certificate or key"
+        raise TlsFailed(url.safe, f"a file of the ca, cert or key option cannot be used: {reason}") from None
+    return context
+
+
+async def greet(url: BrokerUrl, context: ssl.SSLContext | None, hello: bytes, speaks: str) -> bytes:
+    """Say `hello` to the first host that takes a connection, by TLS when there is a context; returns the first octets back.
+
+    `speaks` is the protocol the caller wants ("Kafka"). Takes at most 2 s for each of: TCP, TLS, answer.
+
+    Raises:
+        BrokerUnavailable, TlsFailed, WrongProtocol: what the first host did, in words.
+    """
+    failures: list[BrokerError] = []
+    for host, port in url.hosts:
+        try:
+            return await _greet(url, host, port, context, hello, speaks)
+        except BrokerError as error:
+            failures.append(error)
+    raise failures[0]
+
+
+async def _greet(
+    url: BrokerUrl, host: str, port: int, context: ssl.SSLContext | None, hello: bytes, speaks: str
+) -> bytes:
+    where = f"{host}:{port}"
+    try:
+        octets = await _exchange(host, port, None, b"" if context else hello)
+    except (OSError, TimeoutError) as error:
+        raise BrokerUnavailable(url.safe, _socket_cause(error, host, where)) from None
+    if context is not None:
+        try:
+            octets = await _exchange(host, port, context, hello)
+        except (OSError, TimeoutError) as error:
+            raise TlsFailed(url.safe, _tls_cause(error, url, where)) from None
+    spoken = protocol_name(octets)
+    if spoken == "TLS":
+        raise WrongProtocol(url.safe, f"{where} speaks TLS; use {url.scheme}s://")
+    if spoken and spoken != speaks:
+        raise WrongProtocol(url.safe, f"{where} speaks {spoken}, not {speaks}; check the port")
+    if not octets:
+        raise WrongProtocol(
+            url.safe, f"{where} took the connection, but does not answer as {speaks} does; check the port"
+        )
+    return octets
+
+
+def protocol_name(octets: bytes) -> str:
+    """What speaks like this, "" when the first bytes tell nothing."""
+    if octets.startswith((b"HTTP/", b"<!DOCTYPE", b"<html")):
+        return "HTTP"
+    if octets.startswith(b"AMQP"):
+        return "AMQP"
+    if octets.startswith(b"SSH-"):
+        return "SSH"
+    if octets[:1] in {b"+", b"-", b"$", b"%", b"*"}:
+        return "Redis"
+    return "TLS" if octets[:1] and octets[0] in _TLS_RECORDS else ""
+
+
+async def _exchange(host: str, port: int, context: ssl.SSLContext | None, hello: bytes) -> bytes:
+    async with asyncio.timeout(STEP_LIMIT_S):
+        reader, writer = await asyncio.open_connection(host, port, ssl=context)
+    try:
+        if not hello:
+            return b""
+        writer.write(hello)
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(STEP_LIMIT_S):
+                return await reader.read(65536)
+        return b""
+    finally:
+        writer.close()
+
+
+def _socket_cause(error: BaseException, host: str, where: str) -> str:
+    if isinstance(error, TimeoutError):
+        return f"{where} does not answer (no connection within {STEP_LIMIT_S:g} s)"
+    if isinstance(error, socket.gaierror):
+        return f"host name {host!r} does not resolve"
+    if isinstance(error, ConnectionRefusedError):
+        return f"connection refused by {where}: nothing listens there"
+    return f"{where}: {getattr(error, 'strerror', None) or type(error).__name__}"
+
+
+def _tls_cause(error: BaseException, url: BrokerUrl, where: str) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate of {where} does not pass: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and error.reason not in _NOT_TLS:
+        return f"TLS with {where} failed: {error.reason or 'no reason given'}"
+    return f"{where} does not speak TLS; for plain text use {url.scheme[:-1]}://"
