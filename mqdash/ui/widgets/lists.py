@@ -1,0 +1,97 @@
+"""The list panes of the dashboard: Producers, Workers, Dead letters, Story. Each one only names its picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from mqdash.model.actors import WorkerState
+from mqdash.safe_text import literal
+from mqdash.ui import keymap
+from mqdash.ui.presentation.dead_letters import draw_dead_letters
+from mqdash.ui.presentation.producers import draw_producers
+from mqdash.ui.presentation.story import draw_story
+from mqdash.ui.presentation.workers import draw_workers
+from mqdash.ui.widgets.pane import Pane
+
+if TYPE_CHECKING:
+    from textual.binding import BindingType
+
+    from mqdash.model.views import View
+    from mqdash.safe_text import SafeText
+    from mqdash.ui.presentation.lists import Keys
+    from mqdash.ui.presentation.paint import Drawn, Look
+
+_PROGRESS_PER_S = 4
+
+
+def pane_keys(*ids: str) -> Keys:
+    """Keys for the last lines of a pane, from the keymap."""
+    return tuple((key.shown, key.label) for key in map(keymap.find, ids))
+
+
+class ProducersPane(Pane):
+    """Who publishes."""
+
+    where = keymap.Where.PRODUCERS
+    title: ClassVar[SafeText] = literal("Producers")
+    BINDINGS: ClassVar[list[BindingType]] = [*keymap.bindings(keymap.Where.PRODUCERS)]
+    _keys = pane_keys("producer.publish", "producer.burst", "producer.toggle", "producer.faster")
+
+    def revision(self, view: View) -> object:
+        """Changes with the producers' numbers."""
+        return view.producers.revision
+
+    def picture(self, view: View, look: Look) -> Drawn:
+        """The producers, those of the shown broker first."""
+        return draw_producers(view.producers, look, shown=self.broker, keys=self._keys)
+
+
+class WorkersPane(Pane):
+    """Who works, and on what."""
+
+    where = keymap.Where.WORKERS
+    title: ClassVar[SafeText] = literal("Workers")
+    BINDINGS: ClassVar[list[BindingType]] = [*keymap.bindings(keymap.Where.WORKERS)]
+    _keys = pane_keys("worker.kill", "worker.hang", "worker.crash", "worker.more", "worker.pause", "worker.finish")
+
+    def revision(self, view: View) -> object:
+        """Changes with the workers' numbers, and with time while one has a progress to show."""
+        busy = any(row.worker.state is WorkerState.BUSY and row.worker.expected_s for row in view.workers.rows)
+        return view.workers.revision, int(view.at_s * _PROGRESS_PER_S) if busy else 0
+
+    def picture(self, view: View, look: Look) -> Drawn:
+        """The workers, those of the shown broker first."""
+        return draw_workers(view.workers, look, shown=self.broker, keys=self._keys)
+
+
+class DeadLettersPane(Pane):
+    """Deaths mqdash saw itself, by cause, and what the brokers count."""
+
+    where = keymap.Where.DEAD_LETTERS
+    title: ClassVar[SafeText] = literal("Dead letters")
+    every_ticks = 10
+    BINDINGS: ClassVar[list[BindingType]] = [*keymap.bindings(keymap.Where.DEAD_LETTERS)]
+    _keys = pane_keys("cause.open")
+
+    def revision(self, view: View) -> object:
+        """Changes with deaths, and each second with their age."""
+        return view.dead_letters.revision, int(view.at_s) if view.dead_letters.deaths else 0
+
+    def picture(self, view: View, look: Look) -> Drawn:
+        """Causes, most first, and the newest death of the selected one."""
+        return draw_dead_letters(view.dead_letters, look, keys=self._keys)
+
+
+class StoryPane(Pane):
+    """What happened, newest first."""
+
+    where = keymap.Where.STORY
+    title: ClassVar[SafeText] = literal("Story")
+
+    def revision(self, view: View) -> object:
+        """Changes with a new sentence."""
+        return view.story.revision
+
+    def picture(self, view: View, look: Look) -> Drawn:
+        """The sentences."""
+        return draw_story(view.story, look)
