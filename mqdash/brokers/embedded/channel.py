@@ -106,6 +106,11 @@ class Subscriber:
         self.wake: Callable[[], None] = _nobody
 
     @property
+    def attends(self) -> bool:
+        """Whether it is still a consumer: not cancelled, its channel open."""
+        return self.channel.subscribers.get(self.tag) is self
+
+    @property
     def has_room(self) -> bool:
         """Whether its prefetch lets it take one more (R17)."""
         return not self.paused and (self.no_ack or self.prefetch == 0 or self.unacked < self.prefetch)

@@ -186,13 +186,13 @@ class Link:
         self._links = life.links
         if life.cause is not None:
             raise ConnectionLost(self._broker, life.cause)
-        self._links.add(self)
+        self._links[self] = None
 
     def end(self, cause: str) -> None:
         """The socket dropped: whoever waits is woken and gets ConnectionLost. Ending twice does nothing."""
         if self.cause is None:
             self.cause = cause
-            self._links.discard(self)
+            self._links.pop(self, None)
             self._dropped()
             self._wake.set()
 
@@ -226,7 +226,7 @@ class Life(Generic[M]):
     def __init__(self, server: Server[M]) -> None:
         self.server = server
         self.cause: str | None = None
-        self.links: set[Link] = set()
+        self.links: dict[Link, None] = {}  # in order of opening: ends come in that order, every time
         self._lost = asyncio.Event()
         self.number = server.enter(self)
 
@@ -236,7 +236,7 @@ class Life(Generic[M]):
             return
         self.cause = cause
         self.server.leave(self.number)
-        for link in sorted(self.links, key=lambda link: link.name):
+        for link in list(self.links):
             link.end(cause)
         self._lost.set()
 
@@ -256,7 +256,7 @@ class Life(Generic[M]):
         if self.cause is not None:
             return
         self.cause = "closed"
-        for link in sorted(self.links, key=lambda link: link.name):
+        for link in list(self.links):
             link.end("closed")
         self.server.leave(self.number)
 

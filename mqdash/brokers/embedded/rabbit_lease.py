@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mqdash.brokers.embedded.channel import ChannelClosed
+from mqdash.brokers.embedded.queue import NEVER
 from mqdash.brokers.embedded.rabbit_links import POLITE, SETTLED, STALE, RabbitLink, delivery_of, translated
 from mqdash.errors import BrokerError
 from mqdash.model.broker import LeaseInfo
@@ -63,11 +64,11 @@ class RabbitLease(RabbitLink):
         spec = queue.spec
         if queue.limited and not (spec.overflow or "").startswith("reject"):
             self._refuse(queue, "it has a maximum length: giving letters back into it while it is full drops them (F3)")
-        if queue.expiring:
+        entries = [entry for entry, _ in zip(queue.entries(), range(limit), strict=False)]
+        if queue.ttl_s is not None or any(entry.expires_s != NEVER for entry in entries):
             self._refuse(queue, "its messages expire: what runs out while it is held is gone when given back (F3)")
         if queue.delivery_limit is None:
             return None
-        entries = [entry for entry, _ in zip(queue.entries(), range(limit), strict=False)]
         left = queue.delivery_limit - max((entry.returns for entry in entries), default=0)
         if left <= FEWEST_RETURNS:
             self._refuse(queue, f"a message of it is dropped after {left} more returns (delivery limit, F1)")

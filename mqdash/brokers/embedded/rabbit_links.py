@@ -262,16 +262,23 @@ class RabbitConsumer(RabbitLink):
 
     def _copy(self, delivery: Delivery, verdict: Retry | DeadLetter) -> Outgoing:
         if isinstance(verdict, Retry):
-            rung = moves.wait_queue(self._queue.name, moves.rung_for(verdict.after_s))
-            scratch = self._model.open_channel(self._connection)
-            try:
-                self._model.declare_queue(scratch, rung, self._server.step())
-            except ChannelClosed as error:
-                raise translated(self._server.name, error) from None
+            self._declare(moves.wait_queue(self._queue.name, moves.rung_for(verdict.after_s)))
             return moves.retry_copy(delivery, verdict, worker=self.name)
         if self._dead_letter is None:
             raise NotFound(self._server.name, f"no dead-letter route is known for queue '{self._queue.name}'")
         return moves.dead_letter_copy(delivery, verdict, worker=self.name, to=self._dead_letter)
+
+    def _declare(self, rung: Queue) -> None:
+        """On a channel of its own: a conflict would close it."""
+        if rung.ref.name in self._model.queues:
+            return
+        now_s = self._server.step()
+        channel = self._model.open_channel(self._connection)
+        try:
+            self._model.declare_queue(channel, rung, now_s)
+        except ChannelClosed as error:
+            raise translated(self._server.name, error) from None
+        self._model.close_channel(channel, now_s)
 
     def crash(self) -> None:
         """As the port says: the broker notices after its detection delay (E4)."""

@@ -66,7 +66,6 @@ class TopologyServer(ABC):
         self.connections: dict[int, Connection] = {}
         self.askers: dict[str, Channel] = {}
         self.unroutable = 0
-        self.deleted = 0
         self._numbers = itertools.count(1)
         self._timers: list[tuple[float, int, Callable[[Any, float], None], Any]] = []
         self._timer_order = itertools.count()
@@ -390,7 +389,7 @@ class TopologyServer(ABC):
     def activate(self, subscriber: Subscriber) -> None:
         """Let it be served, if it has room, is still there and (single active consumer) its turn has come (R28)."""
         queue = subscriber.queue
-        if subscriber.active or not subscriber.has_room or subscriber not in queue.subscribers:
+        if subscriber.active or not subscriber.has_room or not subscriber.attends:
             return
         if queue.spec.single_active_consumer and queue.subscribers[0] is not subscriber:
             return
