@@ -139,18 +139,20 @@ class Channels:
 
     def publish(self, channel: str, message: Message, now_s: float) -> int:
         """Give a copy to each subscription that matches, channel and pattern each one (P4); returns how many (P2)."""
-        receivers = 0
+        receivers = copies = 0
         for subscriber in list(self.subscribers):
             if channel in subscriber.channels:
+                copies += 1
                 receivers += self._push(subscriber, Arrived(channel, channel, message), now_s)
             for pattern in subscriber.patterns:
                 if self.matches(pattern, channel):
                     copy = Message(content=message.content, headers=message.headers, native=PubSub(pattern=pattern))
+                    copies += 1
                     self.count(pattern).published += 1
                     receivers += self._push(subscriber, Arrived(pattern, channel, copy), now_s)
         counts = self.count(channel)
         counts.published += 1
-        if not receivers:
+        if not copies:
             counts.gone += 1
         return receivers
 

@@ -262,7 +262,8 @@ async def test_waiting_age_is_of_the_first_record_nobody_holds() -> None:
         assert (await broker.measure([CLICKS]))[0].oldest_age_s == pytest.approx(3.0)
         await consumer.take(1)
         measured = (await broker.measure([CLICKS]))[0]
-        assert (measured.waiting, measured.in_flight, measured.oldest_age_s) == (1, 1, pytest.approx(1.0))
+        assert (measured.waiting, measured.in_flight) == (1, 1)
+        assert measured.oldest_age_s == pytest.approx(1.0)
 
 
 async def test_K23_removed_dead_letters_are_not_listed_again() -> None:
