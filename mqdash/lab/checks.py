@@ -1,4 +1,4 @@
-"""What a scenario file must mean beyond its shape: names exist, numbers make sense, no family is asked for what it lacks."""
+"""What a scenario must mean beyond its shape: names exist, numbers make sense, no family is asked for what it lacks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PRODUCER_VALUES = ("id", "seq", "producer")
 WORKER_VALUES = ("id", "key", "worker")
 
 
-class Problem(Exception):  # noqa: N818 - becomes a ScenarioError once the line is known
+class Problem(Exception):
     """Something wrong at `path`."""
 
     def __init__(self, path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Reads scenario files. Every error is a ScenarioError that begins with `file:line:` of the key or table it is about."""
+"""Reads scenario files. Every error is a ScenarioError that begins with `file:line:` of what it is about."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import msgspec
 from mqdash.errors import InputError, ScenarioError
 from mqdash.lab import scenario as records
 from mqdash.lab.checks import Problem, check
+from mqdash.lab.template import FieldSpec
 from mqdash.toml_lines import line_at, lines_of
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _toml_error(error: tomllib.TOMLDecodeError, text: str, file: str) -> Scenari
     said = str(error)
     place = re.search(r"\(at line (\d+), column \d+\)", said)
     line = int(place[1]) if place else max(1, len(text.splitlines()))
-    return ScenarioError(f"{file}:{line}: not TOML: {said.split(' (at ')[0]}")
+    return ScenarioError(f"{file}:{line}: not TOML: {said.split(' (at ', maxsplit=1)[0]}")
 
 
 def _explain(said: str, raw: dict[str, Any]) -> tuple[Path, str]:
@@ -107,7 +108,7 @@ def _explain(said: str, raw: dict[str, Any]) -> tuple[Path, str]:
 
 
 def _path(text: str, raw: dict[str, Any]) -> Path:
-    """msgspec's path as a tuple. It writes `[...]` for a dict key: the key is the only one whose value could be there."""
+    """The path in an error of msgspec, as a tuple. For a dict key it says `[...]`: see `_only_wrong_key`."""
     path: list[str | int] = []
     found: Any = raw
     for part in _PATH_PART.finditer(text):
@@ -128,7 +129,7 @@ def _path(text: str, raw: dict[str, Any]) -> Path:
 
 def _only_wrong_key(path: list[str | int], table: Any) -> str:
     """The first key of a table of tables whose value alone does not convert (topology, expect, fields)."""
-    kind: Any = {"topology": records.TopologySpec, "expect": records.ExpectSpec, "fields": records.FieldSpec}.get(
+    kind: Any = {"topology": records.TopologySpec, "expect": records.ExpectSpec, "fields": FieldSpec}.get(
         str(path[-1]) if path else "", str
     )
     for key, value in (table or {}).items():
@@ -147,9 +148,9 @@ _TABLES: dict[tuple[str, ...], type[msgspec.Struct]] = {
     ("topology", "queues", "dead_letter"): records.RouteSpec,
     ("topology", "bindings"): records.BindingSpec,
     ("producers",): records.ProducerSpec,
-    ("producers", "fields"): records.FieldSpec,
+    ("producers", "fields"): FieldSpec,
     ("workers",): records.PoolSpec,
-    ("workers", "fields"): records.FieldSpec,
+    ("workers", "fields"): FieldSpec,
     ("workers", "errors"): records.ErrorSpec,
     ("workers", "poison"): records.PoisonSpec,
     ("workers", "retry"): records.RetrySpec,
