@@ -133,7 +133,7 @@ def _brokers(canvas: Canvas, view: HeaderView, look: Look, shown: str, corner: C
 def _totals(canvas: Canvas, totals: TotalsView) -> None:
     theme = canvas.theme
     wide = canvas.width >= _WIDE
-    gap = 2 + min((canvas.width - _WIDE) // 10, 4) if wide else 1
+    gap = 2 + min(max(canvas.width - 124, 0) // 10, 4) if wide else 1
     x = 1
     for label, per_s, series, style in (
         (literal("in"), totals.in_per_s, totals.in_spark, theme.accent),

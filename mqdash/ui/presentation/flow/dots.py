@@ -204,5 +204,5 @@ def _crossing_s(edge: EdgeView) -> float:
 
 
 def dots_at_once(rate_per_s: float) -> float:
-    """How many dots are on an edge at a rate: 2.5 at 20/s, one more with each tenfold, at most 6."""
-    return min(6.0, 2.5 + math.log10(max(rate_per_s, EACH_PER_S) / EACH_PER_S))
+    """How many dots are on an edge at a rate: 1.6 at 20/s, 0.9 more with each tenfold, at most 5."""
+    return min(5.0, 1.6 + 0.9 * math.log10(max(rate_per_s, EACH_PER_S) / EACH_PER_S))

@@ -24,12 +24,12 @@ def group_id(prefix: str) -> str:
     return f"g:{prefix}"
 
 
-def grouped(flow: FlowView, keep: str = "") -> tuple[FlowView, dict[str, str]]:
+def grouped(flow: FlowView, keep: str = "", opened: frozenset[str] = frozenset()) -> tuple[FlowView, dict[str, str]]:
     """The flow with queues of equal prefix and purpose as one node each, and which edge went into which.
 
-    The group that `keep` (a node id) belongs to or names stays open.
+    The group that the node `keep` belongs to stays open, and those in `opened`.
     """
-    names = _groups(flow, keep)
+    names = _groups(flow, keep, opened)
     if not names:
         return flow, {}
     nodes = _merged_nodes(flow.nodes, names)
@@ -43,7 +43,7 @@ def grouped(flow: FlowView, keep: str = "") -> tuple[FlowView, dict[str, str]]:
     return msgspec.structs.replace(flow, nodes=nodes, edges=tuple(merged)), into
 
 
-def _groups(flow: FlowView, keep: str) -> dict[str, str]:
+def _groups(flow: FlowView, keep: str, opened: frozenset[str]) -> dict[str, str]:
     """Which group a node goes into: queues by prefix, the workers of a queue with it."""
     found: dict[tuple[str, str, bool], list[NodeView]] = defaultdict(list)
     for node in flow.nodes:
@@ -53,7 +53,7 @@ def _groups(flow: FlowView, keep: str) -> dict[str, str]:
     names: dict[str, str] = {}
     for (kind, stem, dead), members in found.items():
         name = group_id(f"{kind[0]}:{stem}{'dead' if dead else ''}")
-        if len(members) >= _LEAST and keep != name and all(node.id != keep for node in members):
+        if len(members) >= _LEAST and name not in opened and all(node.id != keep for node in members):
             names |= {node.id: name for node in members}
     takers = {edge.target: edge.source for edge in flow.edges if edge.target.startswith("w:")}
     for worker, source in takers.items():

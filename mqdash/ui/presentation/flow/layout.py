@@ -220,7 +220,7 @@ class _Drawing:
         for edge in self.graph.edges:
             ends = self._vertical(edge)
             if ends is not None:
-                key = edge.source if self.graph.forward(edge) else edge.id
+                key = self._bundle(edge)
                 low, high = spans.get(key, (min(ends), max(ends)))
                 spans[key] = (min(low, *ends), max(high, *ends))
         first = self.cols.destination_x + self.cols.destination_width + 1
@@ -233,6 +233,10 @@ class _Drawing:
             busy[at] = max(busy[at], high)
             chosen[key] = usable[at]
         return chosen
+
+    def _bundle(self, edge: EdgeView) -> str:
+        """Edges that share a channel: those out of one destination, and those that fall to one target."""
+        return edge.source if self.graph.forward(edge) else f"to {edge.target}"
 
     def _vertical(self, edge: EdgeView) -> tuple[int, int] | None:
         if self.graph.forward(edge):
@@ -304,7 +308,7 @@ class _Drawing:
         y = self.layout.destinations[edge.source]
         corners = [(start, y)]
         if y != row.axis:
-            channel = self.channels[edge.source]
+            channel = self.channels[self._bundle(edge)]
             corners += [(channel, y), (channel, row.axis)]
         corners.append((self.cols.arrow_x, row.axis))
         self._line(edge, polyline(corners), "▶")
@@ -321,7 +325,7 @@ class _Drawing:
             self.layout.labels.append(LabelPlace(edge.id, x + 2, start, leftwards=False))
             corners = [(x, start), (x, target.top - 1)]
         else:
-            x = self.channels[edge.id]
+            x = self.channels[self._bundle(edge)]
             corners = [(x, source.axis)]
             if self.graph.kind(edge.source) == "destination":
                 corners = [(self._destination_end(edge.source), self.layout.destinations[edge.source])]

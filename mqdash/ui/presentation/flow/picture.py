@@ -59,6 +59,7 @@ class FlowPicture:
         self._sections: list[_Section] = []
         self._height = 0
         self._is_grouped = False
+        self._opened: frozenset[str] = frozenset()
         self._static_key: object = None
         self._static: _Static | None = None
         self._overlay: dict[int, tuple[tuple[object, ...], Row]] = {}
@@ -71,12 +72,14 @@ class FlowPicture:
         dots: Mapping[str, Sequence[Dot]] | None = None,
         flashing: Mapping[str, frozenset[str]] | None = None,
         brokers: Sequence[BrokerView] = (),
+        opened: frozenset[str] = frozenset(),
     ) -> Drawn:
         """The pane with its frame: the given flows, below each other when there are several.
 
-        `dots` and `flashing` per broker name, from `Animation`. Rows that did not change are the same objects as in the
-        drawing before.
+        `dots` and `flashing` per broker name, from `Animation`. `opened`: ids of groups (`g:…`) drawn as their members.
+        Rows that did not change are the same objects as in the drawing before.
         """
+        self._opened = opened
         static = self._drawn_static(flows, look, brokers)
         marks = self._marks(static, look, dots or {}, flashing or {})
         rows = static.rows
@@ -97,6 +100,7 @@ class FlowPicture:
         troubles = tuple(broker for broker in brokers if broker.name in names and _ails(broker))
         key = (
             (look.width, look.height, look.theme.name, look.focused, look.selected, look.offset, look.filtered),
+            self._opened,
             tuple((flow.broker, flow.shape, flow.revision) for flow in flows),
             tuple((broker.name, link_words(broker, look.now_s)) for broker in troubles),
         )
@@ -158,9 +162,9 @@ class FlowPicture:
         """Lay out all flows, grouped when they are too many for the pane; kept while none of them changed its shape."""
         chosen = [_filtered(flow, look) for flow in flows]
         keep = look.selected.id if look.selected is not None else ""
-        key = (width, room, look.filtered, tuple(_shape(flow) for flow in chosen))
+        key = (width, room, look.filtered, tuple(_shape(flow) for flow in chosen), self._opened)
         if (key, keep if self._is_grouped else "") == self._layout_key:
-            found = [grouped(flow, keep) if self._is_grouped else (flow, {}) for flow in chosen]
+            found = [grouped(flow, keep, self._opened) if self._is_grouped else (flow, {}) for flow in chosen]
             self._sections = [
                 section._replace(flow=flow, merged=merged)
                 for (flow, merged), section in zip(found, self._sections, strict=True)
@@ -171,7 +175,7 @@ class FlowPicture:
         spare = room - heading * len(chosen)
         self._is_grouped = sum(needed_heights(flow)[-1] for flow in chosen) > spare
         if self._is_grouped:
-            pairs = [grouped(flow, keep) for flow in chosen]
+            pairs = [grouped(flow, keep, self._opened) for flow in chosen]
         shares = _shares([needed_heights(flow) for flow, _ in pairs], spare)
         self._layout_key = (key, keep if self._is_grouped else "")
         self._sections, top = [], 0
