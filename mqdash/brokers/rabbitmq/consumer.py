@@ -179,9 +179,14 @@ class RabbitConsumer:
     def _held(self, delivery: Delivery) -> int | None:
         """The delivery's tag when it is still ours, on this very channel, and not settled yet."""
         claim = delivery.claim
-        if not isinstance(claim, AmqpClaim) or claim.life != self._link.number or not self._channel.is_open:
+        if not isinstance(claim, AmqpClaim) or claim.life != self._link.number or not self._alive:
             return None
         return claim.tag if claim.tag in self._book and claim.tag not in self._moving else None
+
+    @property
+    def _alive(self) -> bool:
+        """Whether what we write still reaches the broker: not after a crash, a close or a loss."""
+        return self._channel.is_open and not self._link.wanted
 
     def _ack(self, tag: int) -> None:
         if self._book.acked(tag):
@@ -214,7 +219,7 @@ class RabbitConsumer:
                 outcomes[index] = self._settle_copied(delivery, receipt)
         except BrokerError as error:
             for index, delivery in sent:
-                held = _tag(delivery) in self._book and self._channel.is_open
+                held = _tag(delivery) in self._book and self._alive
                 outcomes[index] = Outcome(Settled.FAILED, f"not copied: {error.text}") if held else STALE
         finally:
             self._moving.difference_update(_tag(delivery) for _, delivery, _ in copies)
@@ -225,7 +230,7 @@ class RabbitConsumer:
         if receipt.sent is not Sent.CONFIRMED:
             return Outcome(Settled.FAILED, receipt.detail)
         tag = _tag(delivery)
-        if tag not in self._book or not self._channel.is_open:
+        if tag not in self._book or not self._alive:
             return Outcome(
                 Settled.STALE, "copied, but the original is no longer ours and will come again: one duplicate"
             )

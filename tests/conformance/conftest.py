@@ -1,0 +1,28 @@
+"""Fixtures of the conformance bodies: a subject, a life on it, and a fresh place of work that is removed afterwards."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from mqdash.brokers.base import Broker
+from tests.conformance.subjects import Subject, Work, make_subject
+
+
+@pytest.fixture
+async def subject(request: pytest.FixtureRequest) -> Subject:
+    return make_subject(request.param)
+
+
+@pytest.fixture
+async def broker(subject: Subject) -> AsyncIterator[Broker]:
+    async with subject.life() as life:
+        yield life
+
+
+@pytest.fixture
+async def work(subject: Subject, broker: Broker) -> AsyncIterator[Work]:
+    place = subject.work()
+    await broker.declare(place.topology)
+    yield place
+    async with subject.life() as cleaner:
+        await cleaner.remove(place.topology)
