@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import random
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import msgspec
 
@@ -26,7 +27,7 @@ from mqdash.model.events import Noted
 from mqdash.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from mqdash.brokers.base import Broker, Observer
     from mqdash.clock import Clock
@@ -84,7 +85,6 @@ def lab_target(
     if not writable:
         msg = f"a lab writes to its broker, and {place.safe} is not on this machine: add --write to allow it"
         raise InputError(msg)
-    found.check_runs_on(place.family)
     return Target(
         name=found.name,
         url=place,
@@ -133,7 +133,7 @@ class Runtime:
     def __init__(self, targets: Sequence[Target], config: Config, *, clock: Clock | None = None) -> None:
         self.clock: Clock = clock or SystemClock()
         self.store = Store(self.clock)
-        self.bus = EventBus(self.store.apply)
+        self.bus = EventBus(cast("Callable[[Event], None]", self.store.apply))  # every event is of the closed union
         self.config = config
         audit = Audit(clock=self.clock, emit=self.bus.publish)
         self.control = Control(
@@ -143,7 +143,6 @@ class Runtime:
             audit=audit,
             state_dir=config.state_path,
         )
-        self._targets = targets
         self._tasks: list[asyncio.Task[None]] = []
 
     def _attached(self, target: Target) -> Attachment:
@@ -187,13 +186,17 @@ class Runtime:
                 broker=target.name,
                 family=target.url.family,
                 clock=self.clock,
-                rng=random.Random(target.seed),  # noqa: S311 - repeatable messages, no secret
                 emit=self.bus.publish,
+                seed=target.seed,
+                instance="" if target.url.embedded else f"{os.getpid():x}",
+                shared=not target.url.embedded,
                 keep=target.keep,
+                faults=getattr(connector, "server", None),
             )
         return attachment
 
     async def __aenter__(self) -> Self:
+        """Start everything; returns at once, connections open behind it."""
         for attachment in self.control.attachments.values():
             attachment.link.start()
             monitor = Monitor(attachment, clock=self.clock, emit=self.bus.publish)
@@ -207,19 +210,20 @@ class Runtime:
         try:
             await attachment.lab.start()
         except MqdashError as error:
-            self._note(attachment.name, f"the lab could not start: {error}")
+            self.note(attachment.name, f"the lab could not start: {error}")
 
     def _run(self, coroutine: Any, name: str) -> None:
         self._tasks.append(asyncio.create_task(coroutine, name=name))
 
-    def _note(self, broker: str, text: str) -> None:
+    def note(self, broker: str, text: str) -> None:
+        """A line in the Story about something that went wrong on our side."""
         self.bus.publish(Noted(broker=broker, at_s=self.clock.now(), text=text, level="broken"))
 
     async def __aexit__(self, *exc: object) -> None:
-        labs = [found.lab for found in self.control.attachments.values() if found.lab is not None]
+        stopping = [found.lab.stop() for found in self.control.attachments.values() if found.lab is not None]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_LIMIT_S):
-                await asyncio.gather(*(lab.stop() for lab in labs), return_exceptions=True)
+                await asyncio.gather(*stopping, return_exceptions=True)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -230,7 +234,7 @@ class Runtime:
 def run_dashboard(targets: Sequence[Target], config: Config) -> int:
     """Open the dashboard; returns its exit code."""
     from mqdash import logs
-    from mqdash.ui.app import MqdashApp
+    from mqdash.ui.app import MqdashApp, Settings
 
     why_no_log = logs.to_file(config.log_path)
     for target in targets:
@@ -239,19 +243,33 @@ def run_dashboard(targets: Sequence[Target], config: Config) -> int:
     async def body() -> int:
         async with Runtime(targets, config) as runtime:
             if why_no_log:
-                runtime.note_all(why_no_log)
-            app = MqdashApp(runtime.store, runtime.bus, runtime.control, config, runtime.clock)
+                runtime.note(targets[0].name, why_no_log)
+            settings = Settings(motion=config.motion, mouse=config.mouse, keys=config.keys, state_dir=config.state_path)
+            app = MqdashApp(runtime.store, runtime.bus, runtime.control, settings, runtime.clock)
             await app.run_async(mouse=config.mouse)
             return app.return_code or 0
 
     return asyncio.run(body())
 
 
-async def run_lab_headless(target: Target, *, length_s: float, kills: Sequence[tuple[str, float]]) -> Report:
+async def run_lab_headless(
+    target: Target, config: Config, *, length_s: float, kills: Sequence[tuple[str, float]]
+) -> Report:
     """Run a scenario without a screen and count by id.
 
     Raises:
         InputError: an unknown worker to kill.
         MqdashError: the broker cannot be reached or refuses; the text says why.
     """
-    raise NotImplementedError
+    from mqdash.lab.headless import run_headless, with_kills
+
+    assert target.scenario is not None
+    target = msgspec.structs.replace(target, scenario=with_kills(target.scenario, kills))
+    attachment = Runtime([target], config).control.attachments[target.name]
+    assert attachment.lab is not None
+    attachment.link.start()
+    try:
+        await attachment.link.opened(patient=False)
+        return await run_headless(attachment.lab, length_s=length_s)
+    finally:
+        await attachment.link.close()

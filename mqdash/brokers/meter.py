@@ -128,7 +128,7 @@ class Meter:
         at_s = self.clock.now()
         for edge, found in sums.items():
             if found.counts:
-                more = {"heads": tuple(found.heads)} if edge[0] in _WITH_HEADS else {}
+                more: dict[str, Any] = {"heads": tuple(found.heads)} if edge[0] in _WITH_HEADS else {}
                 if found.durations is not None:
                     more["durations"] = tuple(found.durations)
                 self.emit(edge[0](broker=self.broker, at_s=at_s, **identities[edge], **found.counts, **more))

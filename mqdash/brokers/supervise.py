@@ -95,14 +95,15 @@ class Link(Generic[Life]):
             else:
                 await self._changed.wait()
 
-    async def opened(self) -> Life:
-        """The open life, as soon as there is one.
+    async def opened(self, *, patient: bool = True) -> Life:
+        """The open life, as soon as there is one. Not `patient`: the first try counts.
 
         Raises:
-            BrokerError: the link was refused for good or closed.
+            BrokerError: the link was refused for good or closed, or (not patient) could not be opened at once.
         """
+        hopeless = {LinkState.REFUSED, LinkState.CLOSED} | (set() if patient else {LinkState.DOWN})
         while self._life is None:
-            if self.state in {LinkState.REFUSED, LinkState.CLOSED}:
+            if self.state in hopeless:
                 raise BrokerError(self.name, self.cause or "closed")
             await self._changed.wait()
         return self._life

@@ -26,7 +26,8 @@ KNOWN = "amqp:// amqps:// kafka:// kafkas:// redis:// rediss:// redis+sentinel:/
 class BrokerUrl(msgspec.Struct, frozen=True, kw_only=True):
     """A parsed URL.
 
-    `path` is the vhost (RabbitMQ, `/` when left out), the database or the Sentinel service; `hosts` is never empty but for embedded, where `path` is the model's name (rabbitmq, kafka, redis).
+    `path` is the vhost (RabbitMQ, `/` when left out), the database or the Sentinel service; `hosts` is never empty
+    but for embedded, where `path` is the model's name (rabbitmq, kafka, redis).
     """
 
     scheme: str

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from mqdash.config import Config
     from mqdash.lab.headless import Report
     from mqdash.runtime import Target
 
@@ -46,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
             if getattr(options, option):
                 raise InputError(f"--{option} goes with --for: it is for runs without a screen")
         return full_screen([target], config)
-    return _headless(target, options)
+    return _headless(target, config, options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,14 +65,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _headless(target: Target, options: argparse.Namespace) -> int:
+def _headless(target: Target, config: Config, options: argparse.Namespace) -> int:
     from mqdash.runtime import run_lab_headless
 
     length_s = duration_s(options.length)
     kills = [kill_step(text) for text in options.kill]
-    report = asyncio.run(
-        run_lab_headless(target, length_s=length_s, kills=[(kill.worker, kill.at_s) for kill in kills])
-    )
+    deaths = [(kill.worker, kill.at_s) for kill in kills]
+    report = asyncio.run(run_lab_headless(target, config, length_s=length_s, kills=deaths))
     sys.stdout.write(_json(report) if options.json else _table(report))
     return 1 if report.lost else 0
 

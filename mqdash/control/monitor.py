@@ -6,7 +6,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from mqdash.errors import MqdashError
+from mqdash.lab.members import MEMBERS
 from mqdash.model.events import Measured, Noted, TopologySeen
 from mqdash.model.topology import Attendant, Binding, Destination, Entity, Queue, Topology
 
@@ -79,7 +82,7 @@ class Monitor:
         )
         lab = self._attachment.lab
         if lab is not None:
-            topology = merged(lab.topology, topology)
+            topology = merged(lab.topology, without_ours(topology))
         self._attachment.topology = topology
         self._emit(
             TopologySeen(
@@ -98,6 +101,11 @@ class Monitor:
             self._emit(
                 Noted(broker=self._attachment.name, at_s=self._clock.now(), text=f"cannot look: {text}", level="look")
             )
+
+
+def without_ours(topology: Topology) -> Topology:
+    """A run's topology without the queue its members register on: bookkeeping, not traffic."""
+    return msgspec.structs.replace(topology, queues=tuple(q for q in topology.queues if q.ref != MEMBERS))
 
 
 def merged(declared: Topology, found: Topology) -> Topology:
