@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mqdash.model.message import HeaderValue, Message
 
 ARRIVING_KEYS: Final = ("CC", "BCC")
+LAST_DEATH_SINCE: Final = (3, 13)
 
 
 class Death(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,22 +56,24 @@ def is_cycle(queue: str, deaths: tuple[Death, ...]) -> bool:
     return at is not None and all(death.reason != "rejected" for death in deaths[: at + 1])
 
 
-def died(message: Message, deaths: tuple[Death, ...], *, last_death: bool, drop_cc: bool) -> Message:
+def died(message: Message, deaths: tuple[Death, ...], *, version: tuple[int, int], drop_cc: bool) -> Message:
     """The message with its headers and properties after a death: `deaths` is the list with the new one in front.
 
-    First-death headers never change (R45), last-death ones exist from 3.13; the expiration is gone (R46).
+    First-death headers never change (R45), but those a client brought are not believed from 4.0 on; last-death ones exist
+    from 3.13. A dead-letter key takes CC off before 4.0 (R41; 4.0.5 keeps it, measured). The expiration is gone (R46).
     """
     newest = deaths[0]
     extra: list[tuple[str, HeaderValue]] = [("x-death", [death.table() for death in deaths])]
-    gone = {"BCC", *(("CC",) if drop_cc else ())}
-    first_known = message.header("x-first-death-queue") is not None
-    for which, known in (("first", first_known), ("last", not last_death)):
-        if not known:
+    believed = version < (4, 0) or len(deaths) > 1 or newest.count > 1
+    first_known = believed and message.header("x-first-death-queue") is not None
+    for which, kept in (("first", first_known), ("last", version < LAST_DEATH_SINCE)):
+        if not kept:
             extra += [
                 (f"x-{which}-death-{name}", value)
                 for name, value in (("reason", newest.reason), ("queue", newest.queue), ("exchange", newest.exchange))
             ]
-    changed = message.with_headers(tuple(extra), without=frozenset(gone))
+    without = frozenset({"CC"}) if drop_cc and version < (4, 0) else frozenset()
+    changed = message.with_headers(tuple(extra), without=without)
     native = message.native
     if isinstance(native, Amqp) and native.expiration is not None:
         changed = msgspec.structs.replace(changed, native=msgspec.structs.replace(native, expiration=None))

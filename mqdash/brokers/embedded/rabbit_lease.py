@@ -52,7 +52,7 @@ class RabbitLease(RabbitLink):
             tag, entry = got
             size_bytes += entry.size_bytes
             claim = AmqpClaim(self._life_number, self._channel.number, tag)
-            letters.append(delivery_of(entry, queue, claim, redelivered=entry.redelivered, quorum=held.quorum))
+            letters.append(delivery_of(entry, held, queue, claim, redelivered=entry.redelivered))
         self.letters: Sequence[Delivery] = letters
         self._returned_by_close = held.quorum and held.delivery_limit is None
         self.info = LeaseInfo(
@@ -61,8 +61,7 @@ class RabbitLease(RabbitLink):
 
     def _check_cost(self, queue: ReadyQueue, limit: int) -> int | None:
         """Refuse what would cost messages (F1, F3); how many returns the tightest letter has left, if counted."""
-        spec = queue.spec
-        if queue.limited and not (spec.overflow or "").startswith("reject"):
+        if queue.limited and not queue.rejects:
             self._refuse(queue, "it has a maximum length: giving letters back into it while it is full drops them (F3)")
         entries = [entry for entry, _ in zip(queue.entries(), range(limit), strict=False)]
         if queue.ttl_s is not None or any(entry.expires_s != NEVER for entry in entries):

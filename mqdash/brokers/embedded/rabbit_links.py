@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mqdash.brokers.embedded.channel import Channel
-    from mqdash.brokers.embedded.queue import Entry
+    from mqdash.brokers.embedded.queue import Entry, ReadyQueue
     from mqdash.brokers.embedded.rabbitmq import RabbitServer
 
 POLITE: Final = "closed"
@@ -204,7 +204,7 @@ class RabbitConsumer(RabbitLink):
 
     def _delivery(self, tag: int, entry: Entry, redelivered: bool) -> Delivery:
         claim = AmqpClaim(self._life_number, self._channel.number, tag)
-        return delivery_of(entry, self._queue, claim, redelivered=redelivered, quorum=self._subscriber.queue.quorum)
+        return delivery_of(entry, self._subscriber.queue, self._queue, claim, redelivered=redelivered)
 
     async def settle(self, verdicts: Sequence[tuple[Delivery, Verdict]]) -> Sequence[Outcome]:
         """As the port says. What can be done at once is done first, then the moves of this batch together."""
@@ -382,17 +382,17 @@ def _drained(outbox: deque[Any]) -> list[Any]:
     return taken
 
 
-def delivery_of(entry: Entry, queue: QueueRef, claim: AmqpClaim, *, redelivered: bool, quorum: bool) -> Delivery:
+def delivery_of(entry: Entry, queue: ReadyQueue, ref: QueueRef, claim: AmqpClaim, *, redelivered: bool) -> Delivery:
     """What a client is given; a quorum queue says how often it was returned, in a header (R49)."""
     message = entry.message
-    if quorum and entry.returns:
+    if queue.counts_first or (queue.quorum and entry.returns):
         count = Wire(entry.returns, "l", b"l" + struct.pack(">q", entry.returns))
         message = message.with_headers((("x-delivery-count", count),))
     return Delivery(
         message=message,
-        queue=queue,
+        queue=ref,
         route=Route(entry.exchange, entry.keys[0]),
         claim=claim,
         redelivered=redelivered,
-        delivery_count=entry.returns + 1 if quorum else None,
+        delivery_count=entry.returns + 1 if queue.quorum else None,
     )

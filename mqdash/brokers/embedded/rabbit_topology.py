@@ -156,7 +156,6 @@ class TopologyServer(ABC):
                 "exclusive": wanted.exclusive,
                 "auto-delete": wanted.auto_delete,
                 "x-max-priority": wanted.max_priority is not None,
-                "reject-publish-dlx": wanted.overflow == "reject-publish-dlx",
             }
             wrong = [what for what, asked in bad.items() if asked]
             if wrong:

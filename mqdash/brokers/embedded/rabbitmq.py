@@ -108,11 +108,7 @@ class RabbitServer(TopologyServer):
             counts.refused["full"] += 1
             self.note(now_s, "refused", queue.name, "full")
             return False
-        if (
-            queue.limited
-            and queue.over_length(1, entry.size_bytes)
-            and (queue.spec.overflow or "").startswith("reject")
-        ):
+        if queue.limited and queue.rejects and queue.refuses(entry.size_bytes):
             counts.refused["maxlen"] += 1
             if queue.spec.overflow == "reject-publish-dlx":
                 self._bury(queue, entry, "maxlen", now_s)
@@ -130,7 +126,7 @@ class RabbitServer(TopologyServer):
             self._remove(queue, entry, "expired", now_s)
             return True
         queue.append(entry)
-        if queue.limited:
+        if queue.limited and not queue.rejects:
             self._shorten(queue, now_s)
         if queue.expiring:
             self.watch_head(queue)
@@ -285,7 +281,7 @@ class RabbitServer(TopologyServer):
         """What expired while it was out goes now (R33), what is too much too (R36); the rest is handed out."""
         if queue.expiring:
             self._expire(queue, now_s)
-        if queue.limited and not (queue.spec.overflow or "").startswith("reject"):
+        if queue.limited and not queue.rejects:
             self._shorten(queue, now_s)
         self.dispatch(queue, now_s)
 
@@ -352,7 +348,7 @@ class RabbitServer(TopologyServer):
             expiration=native.expiration if isinstance(native, Amqp) else None,
         )
         deaths = death_records.with_death(entry.deaths, death)
-        message = death_records.died(entry.message, deaths, last_death=self.version >= (3, 13), drop_cc=bool(to.key))
+        message = death_records.died(entry.message, deaths, version=self.version, drop_cc=bool(to.key))
         keys = (to.key,) if to.key else entry.keys
         if to.destination:
             targets = self.exchanges.route(to.destination, keys, message.headers)

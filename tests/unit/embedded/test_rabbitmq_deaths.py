@@ -67,8 +67,9 @@ def test_R40_without_a_dlx_a_reject_drops() -> None:
     rabbit.check()
 
 
-def test_R41_original_keys_with_cc_or_the_dead_letter_key_without() -> None:
-    rabbit = Rabbit()
+@pytest.mark.parametrize(("version", "kept"), [((3, 10), None), ((4, 0), ["extra"])])
+def test_R41_original_keys_with_cc_or_the_dead_letter_key(version: tuple[int, int], kept: list[str] | None) -> None:
+    rabbit = Rabbit(version)
     rabbit.exchange("dlx", "direct")
     for name in ("by key", "by cc", "by dead-letter key"):
         rabbit.queue(name)
@@ -83,7 +84,7 @@ def test_R41_original_keys_with_cc_or_the_dead_letter_key_without() -> None:
     assert letter(rabbit, "by key").header("CC") == ["extra"]
     assert rabbit.bodies("by cc") == ["q1"]
     dead = letter(rabbit, "by dead-letter key")
-    assert (dead.body, dead.header("CC")) == (b"q2", None)
+    assert (dead.body, dead.header("CC")) == (b"q2", kept), "4.0.5 leaves the header, but does not route by it"
     assert dead.header("x-death")[0]["routing-keys"] == ["q2", "extra"]
 
 
@@ -161,6 +162,14 @@ def test_R47_a_reject_on_the_way_is_no_automatic_cycle() -> None:
         reject(rabbit, "work")
         rabbit.pass_time(1)
     assert letter(rabbit, "work").header("x-death")[0]["count"].value == 3
+
+
+@pytest.mark.parametrize(("version", "first"), [((3, 10), "theirs"), ((4, 0), "q")])
+def test_R45_R48_first_death_headers_of_a_client(version: tuple[int, int], first: str) -> None:
+    rabbit = with_grave(Rabbit(version))
+    rabbit.publish(headers=tuple((f"x-first-death-{name}", "theirs") for name in ("queue", "reason", "exchange")))
+    reject(rabbit)
+    assert letter(rabbit).header("x-first-death-queue") == first
 
 
 @pytest.mark.parametrize(("version", "count"), [((3, 10), 2), ((4, 0), 1)])

@@ -107,6 +107,23 @@ def test_R35_one_full_queue_nacks_though_others_took_it() -> None:
     assert rabbit.bodies("free") == ["m"]
 
 
+@pytest.mark.parametrize(("kind", "taken"), [("classic", 3), ("quorum", 4)])
+def test_R35_reject_publish_of_a_quorum_queue_is_one_late(kind: str, taken: int) -> None:
+    rabbit = Rabbit()
+    rabbit.queue(kind=kind, max_length=3, overflow="reject-publish")
+    answers = [rabbit.publish() for _ in range(6)]
+    assert answers == [Confirm.ACK] * taken + [Confirm.NACK] * (6 - taken)
+    rabbit.check()
+
+
+def test_R35_R37_drop_head_of_a_priority_queue_drops_the_highest() -> None:
+    rabbit = Rabbit()
+    rabbit.queue(max_priority=5, max_length=2)
+    for body, priority in (("low1", 1), ("high", 5), ("low2", 1)):
+        rabbit.publish(body, priority=priority)
+    assert rabbit.bodies() == ["low1", "low2"]
+
+
 def test_R35_max_length_bytes() -> None:
     rabbit = Rabbit()
     rabbit.queue(max_length_bytes=10)

@@ -453,6 +453,22 @@ async def test_F1_F2_a_quorum_lease_counts_returns_and_keeps_the_order() -> None
         await broker.close()
 
 
+@pytest.mark.parametrize(("version", "counts"), [("3.10", [0, 1, 2]), ("4.0", [None, 1, 2])])
+async def test_R49_a_quorum_queue_says_how_often_a_message_came_back(version: str, counts: list[int | None]) -> None:
+    made, clock = make(f"embedded://rabbitmq?version={version}")
+    broker = await made.connect()
+    await broker.declare(queue(kind="quorum"))
+    await Lab(made, clock, broker).publish(out())
+    async with broker.consume(Q, name="W", prefetch=1) as consumer:
+        for turn, count in enumerate(counts, start=1):
+            (delivery,) = await consumer.take(1)
+            told = delivery.message.header("x-delivery-count")
+            assert (None if told is None else told.value) == count
+            assert (delivery.delivery_count, delivery.redelivered) == (turn, turn > 1)
+            await consumer.settle([(delivery, Retry())])
+    await broker.close()
+
+
 async def test_catalog_pages_and_marks_queues_of_dead_letters(lab: Lab) -> None:
     topology = Topology(
         destinations=(Destination(name="orders.dlx", kind="fanout"), Destination(name="orders.direct", kind="direct")),
