@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from types import TracebackType
+from typing import Self
 
 
 class Proxy:
@@ -17,7 +18,7 @@ class Proxy:
         self._server: asyncio.Server
         self.port = 0
 
-    async def __aenter__(self) -> "Proxy":
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self

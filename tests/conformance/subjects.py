@@ -29,6 +29,8 @@ RABBITMQ = frozenset(
         "refuses",  # a publish to what does not exist is refused
         "exchanges",
         "prefetch",
+        "shares",  # consumers of one queue take turns
+        "gives_back",  # what a consumer holds when it leaves waits again
         "cancels",  # the broker ends a subscription when its queue goes
         "dead_letters",
         "lease",
@@ -45,6 +47,13 @@ RABBITMQ = frozenset(
         "catalog",
     }
 )
+
+
+# Settling behind an open offset is HELD on a log, and an entry of a dead consumer stays its own until it is claimed: bodies
+# that ask for "settle" or "requeue" tell the story of a queue.
+_LOGS = frozenset({"publish", "crash", "prefetch", "cancels", "dead_letters", "retry", "requests", "pause", "measures"})
+KAFKA = _LOGS | {"refuses", "gives_back"}
+REDIS = _LOGS | {"settle", "shares"}
 
 
 @dataclass(frozen=True)
@@ -130,11 +139,38 @@ def _rabbit_work(name: str, limits: dict[str, Any]) -> Work:
     return Work(Route(f"{name}.direct", "work"), queue, dead, topology)
 
 
-_PLACES: dict[Family, Callable[[str, dict[str, Any]], Work]] = {Family.RABBITMQ: _rabbit_work}
+def _kafka_work(name: str, limits: dict[str, Any]) -> Work:
+    queue, dead = QueueRef(name, "workers"), QueueRef(f"{name}.dlq", "letters")
+    return Work(Route(name), queue, dead, _log_topology("topic", Family.KAFKA, queue, dead, limits))
+
+
+def _stream_work(name: str, limits: dict[str, Any]) -> Work:
+    queue, dead = QueueRef(name, "workers"), QueueRef(f"{{{name}}}:dlq", "letters")
+    return Work(Route(name), queue, dead, _log_topology("stream", Family.REDIS_STREAMS, queue, dead, limits))
+
+
+def _log_topology(kind: str, family: Family, queue: QueueRef, dead: QueueRef, limits: dict[str, Any]) -> Topology:
+    return Topology(
+        destinations=tuple(Destination(name=ref.name, kind=kind, family=family) for ref in (queue, dead)),
+        queues=(
+            Queue(ref=queue, kind="group", family=family, **limits),
+            Queue(ref=dead, kind="group", family=family, holds_dead_letters=True),
+        ),
+        bindings=(Binding(source=queue.name, queue=queue),),
+    )
+
+
+_PLACES: dict[Family, Callable[[str, dict[str, Any]], Work]] = {
+    Family.RABBITMQ: _rabbit_work,
+    Family.KAFKA: _kafka_work,
+    Family.REDIS_STREAMS: _stream_work,
+}
 
 _EMBEDDED = {
     "embedded-rabbitmq-3.10": ("embedded://rabbitmq?version=3.10", Family.RABBITMQ, RABBITMQ),
     "embedded-rabbitmq-4": ("embedded://rabbitmq?version=4.0", Family.RABBITMQ, RABBITMQ),
+    "embedded-kafka": ("embedded://kafka", Family.KAFKA, KAFKA),
+    "embedded-redis": ("embedded://redis", Family.REDIS_STREAMS, REDIS),
 }
 _WIRE_LIMITS = frozenset({"wire_limits"})  # what cannot be put on a wire is refused; the embedded brokers have none
 _REAL = {"rabbitmq": (Family.RABBITMQ, RABBITMQ | _WIRE_LIMITS)}

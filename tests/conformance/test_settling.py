@@ -125,7 +125,7 @@ async def test_R17_prefetch_bounds_what_one_consumer_holds(subject: Subject, bro
         await waiting(broker, work.queue, 6)
 
 
-@conformance("prefetch")
+@conformance("prefetch", "shares")
 async def test_R22_two_consumers_share_fairly(subject: Subject, broker: Broker, work: Work) -> None:
     async with (
         broker.consume(work.queue, name="w1", prefetch=1) as one,

@@ -12,7 +12,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from pika import exceptions
-from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
+from pika.adapters.utils.connection_workflow import AMQPConnectorSocketConnectError, AMQPConnectorStackTimeout
 
 from mqdash.errors import (
     AccessRefused,
@@ -83,7 +83,9 @@ async def connect_error(url: BrokerUrl, error: BaseException, first_octets: byte
         return WrongProtocol(url.safe, f"{url.address} speaks TLS; use amqps://")
     if spoken:
         return WrongProtocol(url.safe, f"{url.address} speaks {spoken}, not AMQP; check the port (RabbitMQ: 5672)")
-    if any(isinstance(one, AMQPConnectorStackTimeout | TimeoutError) for one in found):
+    if any(
+        isinstance(one, AMQPConnectorStackTimeout | TimeoutError | exceptions.ConnectionOpenAborted) for one in found
+    ):
         return BrokerUnavailable(url.safe, f"{url.address} took the connection and said nothing")
     return BrokerUnavailable(url.safe, f"{url.address} closed the connection during the handshake: {_last(found)}")
 
@@ -98,9 +100,8 @@ def protocol_name(octets: bytes) -> str:
         return "SSH"
     if octets[:1] and octets[0] in {_TLS_ALERT, _TLS_HANDSHAKE}:
         return "TLS"
-    if octets.startswith(b"AMQP"):
-        return "another version of AMQP"
-    return "something else" if octets and octets[0] not in {1, 8} else ""
+    known = octets.startswith(b"AMQP") or octets[:1] in {b"", b"\x01", b"\x08"}
+    return "" if known else "something else"
 
 
 def _nested(error: BaseException) -> Iterator[BaseException]:
@@ -147,6 +148,12 @@ def _socket(url: BrokerUrl, found: list[BaseException]) -> BrokerError | None:
             return BrokerUnavailable(url.safe, f"host name {host!r} does not resolve")
         if isinstance(error, ConnectionRefusedError):
             return BrokerUnavailable(url.safe, f"connection refused by {url.address}: nothing listens there")
+        if isinstance(error, AMQPConnectorSocketConnectError) and isinstance(
+            error.exception, AMQPConnectorStackTimeout | TimeoutError
+        ):
+            return BrokerUnavailable(
+                url.safe, f"no answer from {url.address}: the connection could not be made in time"
+            )
         if isinstance(error, OSError) and not isinstance(error, TimeoutError | ConnectionResetError) and error.strerror:
             return BrokerUnavailable(url.safe, f"{url.address}: {error.strerror}")
     return None
@@ -158,12 +165,12 @@ def _last(found: list[BaseException]) -> str:
 
 
 async def _spoken(host: str, port: int) -> str:
-    """Ask the port what it speaks: an AMQP header with line ends, so that line protocols answer; then a TLS hello."""
+    """Ask the port what it speaks: a line that HTTP, Redis and their like answer to, then a TLS hello."""
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(PROBE_LIMIT_S):
             reader, writer = await asyncio.open_connection(host, port)
             try:
-                writer.write(b"AMQP\x00\x00\x09\x01\r\n\r\n")
+                writer.write(b"PING\r\n\r\n")
                 octets = await reader.read(32)
             finally:
                 writer.close()
