@@ -9,7 +9,7 @@ from mqdash.brokers.embedded.group import Member
 from mqdash.brokers.embedded.kernel import Link
 from mqdash.brokers.moves import copied, dead_letter_copy
 from mqdash.brokers.waiting import Waiting
-from mqdash.errors import ConsumerCancelled, NotFound
+from mqdash.errors import ConsumerCancelled, NotFound, Unsupported
 from mqdash.model.delivery import (
     Ack,
     Answer,
@@ -114,6 +114,8 @@ class KafkaConsumer(Connection):
     ) -> None:
         if ref.name not in life.server.model.topics:
             raise NotFound(life.server.name, f"there is no topic {ref.name!r} to consume from")
+        if not ref.group:
+            raise Unsupported(life.server.name, f"consuming topic {ref.name!r} needs a group; to only look, browse it")
         super().__init__(life, name)
         self.ref = ref
         self._group: Group = self.cluster.group(ref.name, ref.group)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mqdash.model.message import Message, Record
+from mqdash.model.message import HeaderValue, Message, Record, Wire
 
 if TYPE_CHECKING:
     from random import Random
@@ -163,15 +163,24 @@ class Topic:
 
 
 def stamped(message: Message, now_s: float) -> Message:
-    """The message as its log keeps it: with a timestamp (producer's time, or ours when it has none; K25)."""
+    """The message as its log keeps it: header values as bytes or null (K27), with its producer's time or ours (K25)."""
     native = message.native
-    if isinstance(native, Record):
-        if native.timestamp_ms is not None:
-            return message
-        native = Record(key=native.key, timestamp_ms=int(now_s * 1000), timestamp_type=0)
-    else:
-        native = Record(timestamp_ms=int(now_s * 1000), timestamp_type=0)
-    return Message(content=message.content, headers=message.headers, native=native)
+    key, timestamp_ms = (native.key, native.timestamp_ms) if isinstance(native, Record) else (None, None)
+    if timestamp_ms is None:
+        timestamp_ms = int(now_s * 1000)
+    headers = message.headers
+    for _, value in headers:
+        if value is not None and type(value) is not bytes:
+            headers = tuple((name, _header_bytes(value)) for name, value in headers)
+            break
+    kept = Record(key=key, timestamp_ms=timestamp_ms, timestamp_type=0)
+    return Message(content=message.content, headers=headers, native=kept)
+
+
+def _header_bytes(value: HeaderValue) -> bytes | None:
+    if value is None or isinstance(value, bytes):
+        return value
+    return str(value.value if isinstance(value, Wire) else value).encode()
 
 
 def record_bytes(message: Message) -> int:

@@ -112,10 +112,12 @@ def test_K25_a_record_without_a_time_gets_the_time_of_its_append() -> None:
 def test_K27_headers_keep_order_and_repeats_and_null() -> None:
     kafka = Kafka(partitions=1)
     headers = (("a", b"1"), ("b", None), ("a", b"2"))
-    kafka.cluster.append("t", [(record(headers=headers), 0)], kafka.now)
-    kept = kafka.topic.partitions[0].read(0, 1)[0].message
+    texts = (*headers, ("text", "2"), ("number", 3))
+    kafka.cluster.append("t", [(record(headers=headers), 0), (record(headers=texts), 0)], kafka.now)
+    kept, written = (stored.message for stored in kafka.topic.partitions[0].read(0, 2))
     assert kept.headers == headers
     assert kept.header("a") == b"2"
+    assert written.headers == (*headers, ("text", b"2"), ("number", b"3"))
 
 
 def test_K28_a_record_over_the_limit_is_refused() -> None:
