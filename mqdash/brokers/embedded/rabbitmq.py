@@ -1,7 +1,8 @@
 """The embedded RabbitMQ: what its queues do with messages. A pure state machine (E1).
 
-`RabbitServer` = topology (`rabbit_topology.py`) + what is here: publishing, delivery, settling, deaths. Time is passed
-in as Unix seconds, chance is an injected RNG, timers are due times somebody else watches (`next_due_s`, `advance`).
+`RabbitServer` = what exists (`rabbit_topology.py`) + who is there (`rabbit_clients.py`) + what is here: publishing,
+delivery, settling, deaths. Time is passed in as Unix seconds, chance is an injected RNG, timers are due times somebody
+else watches (`next_due_s`, `advance`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from mqdash.brokers.embedded.channel import (
     Subscriber,
 )
 from mqdash.brokers.embedded.queue import NEVER, Entry, ReadyQueue
-from mqdash.brokers.embedded.rabbit_topology import TopologyServer
+from mqdash.brokers.embedded.rabbit_clients import ClientServer
 from mqdash.model.message import Amqp, Message
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from mqdash.brokers.embedded.deaths import Death
 
 
-class RabbitServer(TopologyServer):
+class RabbitServer(ClientServer):
     """Everything a channel can ask of the server about messages. Errors close the channel and raise ChannelClosed."""
 
     # --- publishing
@@ -62,7 +63,6 @@ class RabbitServer(TopologyServer):
                 deaths = death_records.parse(message.header("x-death"))
         targets = self._targets(channel, exchange, keys, message, now_s)
         if not targets:
-            self.unroutable += 1
             self.note(now_s, "unroutable", exchange, key)
             return Confirm.RETURNED if mandatory else Confirm.ACK
         taken = True

@@ -11,7 +11,8 @@ from mqdash.brokers.embedded import rabbit_view
 from mqdash.brokers.embedded.channel import ChannelClosed
 from mqdash.brokers.embedded.kernel import Life, Server, bounds
 from mqdash.brokers.embedded.rabbit_lease import RabbitLease
-from mqdash.brokers.embedded.rabbit_links import POLITE, RabbitConsumer, RabbitPublisher, RabbitRequester, translated
+from mqdash.brokers.embedded.rabbit_links import POLITE, RabbitConsumer, RabbitPublisher, translated
+from mqdash.brokers.embedded.rabbit_requests import RabbitRequester
 from mqdash.brokers.embedded.rabbitmq import RabbitServer
 from mqdash.errors import Unsupported
 from mqdash.model.broker import BrokerInfo
