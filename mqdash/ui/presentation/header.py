@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from rich.cells import cell_len
+
 from mqdash.model.broker import LinkState
 from mqdash.model.message import Family
 from mqdash.safe_text import SafeText, literal, safe_text
@@ -112,8 +114,9 @@ def _brokers(canvas: Canvas, view: HeaderView, look: Look, shown: str, corner: C
     needed = sum(len(broker.name) + len(FAMILY_WORDS[broker.family]) + 6 for broker in view.brokers)
     worded = wide and x + needed < stop
     for at, broker in enumerate(view.brokers):
-        if x + 4 >= stop:
-            canvas.put(x - 1, 0, safe_text(f"+{len(view.brokers) - at}"), theme.dim, width=max(stop - x, 0))
+        rest = 4 if at + 1 < len(view.brokers) else 0
+        if hits and x + 2 + cell_len(safe_text(broker.name)) + rest >= stop:
+            canvas.put(x, 0, safe_text(f"+{len(view.brokers) - at}"), theme.dim, width=max(stop - x, 0))
             break
         glyph, word = link_words(broker, look.now_s)
         start = x

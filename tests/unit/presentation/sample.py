@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mqdash.model.actors import ProducerRecord, ProducerState, WorkerRecord, WorkerState
 from mqdash.model.broker import BrokerInfo, LinkState
 from mqdash.model.delivery import PartitionMeasure
@@ -32,7 +34,7 @@ NOW_S = 1_700_000_000.0
 K, S, P = Family.KAFKA, Family.REDIS_STREAMS, Family.REDIS_PUBSUB
 
 
-def edge(source: str, target: str, kind: str, **more: object) -> EdgeView:
+def edge(source: str, target: str, kind: str, **more: Any) -> EdgeView:
     return EdgeView(id=f"e:{source}>{target}", source=source, target=target, kind=kind, **more)
 
 
@@ -41,7 +43,7 @@ def members(*names: str, **states: str) -> tuple[MemberView, ...]:
 
 
 def orders_flow(shape: int = 1, revision: int = 1, total: int = 0) -> FlowView:
-    queue = {"kind": "queue", "sub": "classic", "depth_max": 600}
+    queue: dict[str, Any] = {"kind": "queue", "sub": "classic", "depth_max": 600}
     return FlowView(
         broker="orders",
         family=Family.RABBITMQ,
@@ -89,7 +91,7 @@ def clicks_flow(shape: int = 1, revision: int = 1, total: int = 0) -> FlowView:
         PartitionMeasure(partition=at, end=4000, committed=4000 - lag, waiting=lag, owner=owner)
         for at, (lag, owner) in enumerate(((131, "C1"), (125, "C2"), (1200, "")))
     )
-    group = {"kind": "queue", "sub": "clicks-app", "family": K}
+    group: dict[str, Any] = {"kind": "queue", "sub": "clicks-app", "family": K}
     return FlowView(
         broker="clicks",
         family=K,
@@ -200,7 +202,7 @@ def lab_producers() -> ProducersView:
     )
 
 
-def worker(name: str, queue: str, state: WorkerState, rate: float, **record: object) -> WorkerView:
+def worker(name: str, queue: str, state: WorkerState, rate: float, **record: Any) -> WorkerView:
     record = {"prefetch": 1, "in_flight": 0} | record
     return WorkerView(
         worker=WorkerRecord(name=name, broker="orders", queue=QueueRef(name=queue), state=state, **record),
@@ -210,7 +212,7 @@ def worker(name: str, queue: str, state: WorkerState, rate: float, **record: obj
 
 
 def lab_workers() -> WorkersView:
-    busy = {"in_flight": 1, "busy_since_s": NOW_S - 0.5, "expected_s": 1.0}
+    busy: dict[str, Any] = {"in_flight": 1, "busy_since_s": NOW_S - 0.5, "expected_s": 1.0}
     return WorkersView(
         revision=1,
         rows=(

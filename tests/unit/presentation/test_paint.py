@@ -80,10 +80,8 @@ def test_the_window_follows_the_selection():
 
 
 def test_the_footer_keeps_help_and_quit():
-    keys = tuple((literal("x"), literal("something")) for _ in range(20)) + (
-        (literal("?"), literal("help")),
-        (literal("q"), literal("quit")),
-    )
+    middle = [(literal("x"), literal("something"))] * 20
+    keys = (*middle, (literal("?"), literal("help")), (literal("q"), literal("quit")))
     row = plain(draw_footer(keys, 80, DARK).rows)[0]
     assert len(row) == 80
     assert row.rstrip().endswith("? help  q quit")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mqdash.ui.presentation.flow.columns import Columns, columns, name_cells
-from mqdash.ui.presentation.flow.lines import Line, Path, polyline
+from mqdash.ui.presentation.flow.lines import FROM_LEFT, Line, Path, polyline
 from mqdash.ui.presentation.flow.order import Graph, Lane, lanes
 
 if TYPE_CHECKING:
@@ -208,7 +208,8 @@ class _Drawing:
         return self.layout
 
     def _line(self, edge: EdgeView, cells: Path, head: str, *, tail: str = "") -> None:
-        self.layout.lines.append(Line(edge.id, cells, head, edge.kind == "dead", tail))
+        entry = 0 if self.graph.falls(edge) else FROM_LEFT
+        self.layout.lines.append(Line(edge.id, cells, head, edge.kind == "dead", tail, entry))
         path = cells[1 if tail else 0 : -1 if head else len(cells)]
         self.layout.paths[edge.id] = (*self.layout.paths.get(edge.id, ()), path)
 
@@ -355,21 +356,26 @@ class _Drawing:
                 if self.graph.kind(edge.source) == "destination":
                     self._deliver(edge, row, row.axis)
             return
-        offsets = [0, 1, *([-1] if row.above else []), *range(2, row.height)]
+        above = [-1] if row.above else []
+        near = [*above, 1] if any(is_dead(member) for member in workers.members) else [1, *above]
+        offsets = [0, *near, *range(2, row.height)]
         offsets = [at for at in offsets if row.above + at < row.height]
-        members = sorted(enumerate(workers.members), key=lambda pair: is_dead(pair[1]))
+        members = list(enumerate(workers.members))
         room = min(len(offsets), max(self.mode.members, 1))
         shown = len(members) if len(members) <= room else room - 1
+        used = sorted(offsets[: shown + (shown < len(members))])
+        # Who lives comes first when not all fit; the dead stand on top, so that the axis leads to somebody.
+        kept = sorted(sorted(members, key=lambda pair: is_dead(pair[1]))[:shown], key=lambda pair: not is_dead(pair[1]))
         ways: list[int] = []
-        for at, (place, member) in enumerate(members[:shown]):
-            y = row.axis + offsets[at]
+        for (place, member), at in zip(kept, used, strict=False):
+            y = row.axis + at
             self.layout.members.append(MemberPlace(workers.id, place, y))
             if not is_dead(member):
                 ways.append(y)
             elif deliver:
                 self.layout.paths[back_id(member.name)] = (self._way(deliver[0], row, y)[-2::-1],)
         if shown < len(members):
-            y = row.axis + offsets[shown]
+            y = row.axis + used[shown]
             self.layout.members.append(MemberPlace(workers.id, shown, y, len(members) - shown))
             ways.append(y)
         for edge in deliver:

@@ -12,6 +12,7 @@ Path = tuple[Cell, ...]
 """The cells a dot passes, in its direction; the arrow head is not one of them."""
 
 _NORTH, _EAST, _SOUTH, _WEST = 1, 2, 4, 8
+FROM_LEFT: Final = _WEST
 _BITS: Final = {
     _NORTH: "│", _EAST: "─", _NORTH | _EAST: "╰", _SOUTH: "│", _NORTH | _SOUTH: "│", _EAST | _SOUTH: "╭",
     _NORTH | _EAST | _SOUTH: "├", _WEST: "─", _NORTH | _WEST: "╯", _EAST | _WEST: "─", _NORTH | _EAST | _WEST: "┴",
@@ -28,6 +29,7 @@ class Line(NamedTuple):
     head: str  # "▶", "▼", "◀"; "" = none
     dashed: bool
     tail: str = ""  # a head at the first cell, of edges that go both ways
+    entry: int = 0  # the side the first cell is entered from
 
 
 def polyline(corners: Sequence[Cell]) -> Path:
@@ -62,6 +64,8 @@ def grid(lines: Sequence[Line]) -> dict[Cell, Glyph]:
             after = line.cells[at + 1] if at + 1 < len(line.cells) else None
             bits[cell] = bits.get(cell, 0) | _towards(cell, before) | _towards(cell, after)
             owner[cell] = line
+        if line.cells:
+            bits[line.cells[0]] |= line.entry
     out = {cell: _glyph(mask, owner[cell]) for cell, mask in bits.items()}
     for line in lines:
         if line.cells and line.head:

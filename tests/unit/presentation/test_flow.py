@@ -1,0 +1,375 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mqdash.model.broker import LinkState
+from mqdash.model.message import Family
+from mqdash.model.views import BrokerView, FlowView, MemberView, NodeView
+from mqdash.safe_text import forbidden
+from mqdash.ui.presentation.flow.dots import Dot
+from mqdash.ui.presentation.flow.layout import lay_out
+from mqdash.ui.presentation.flow.lines import grid
+from mqdash.ui.presentation.flow.picture import FlowPicture
+from mqdash.ui.presentation.paint import Look, Subject, plain
+from mqdash.ui.presentation.theme import DARK, MONO
+from tests.unit.presentation.sample import alerts_flow, clicks_flow, edge, members, orders_flow
+
+ORDERS_BOXED = """\
+╭─ 2 Flow ──────────────────────────────── orders · rabbitmq ──╮
+│                                                              │
+│                             order ╭ orders ───────╮  ✗ W3    │
+│ ▶ shop ────▶◆ orders.direct ─────▶│██████████▎░░░░│─┬▶ W1    │
+│               direct  118/s       ╰ +2/s ──── 412 ╯ ╰▶ W2    │
+│                                       ╎ ✗ rejected 3/min     │
+│             ╭╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╯                      │
+│             ▼                     ╭ orders.failed ╮          │
+│             ◆ orders.dlx ╌╌╌╌╌╌╌╌▶│█░░░░░░░░░░░░░░│   d open │
+│                                   ╰─────────── 12 ╯          │
+│                                                              │
+│                                   ╭ notifications ╮          │
+│ ● W1–W3 ───▶◆ events.fanout ──┬──▶│▏░░░░░░░░░░░░░░│──▶ N1    │
+│               fanout  94/s    │   ╰──────────── 3 ╯          │
+│                               │   ╭ analytics ────╮          │
+│                               ╰──▶│░░░░░░░░░░░░░░░│──▶ A1 ◉  │
+│                                   ╰──────────── 0 ╯          │
+│                                                              │
+│                           order.# ╭ logs ─────────╮          │
+│ ● W1–W3 ───▶◆ logs.topic ────────▶│███░░░░░░░░░░░░│──▶ L1    │
+│               topic  210/s        ╰ −5/s ───── 41 ╯          │
+│                                                              │
+│ ▶ shop ◀──▶ rpc.inventory reply in 4 ms  p99 11 ms           │
+╰──────────────────────────────────────────────────────────────╯
+"""
+ORDERS_COMPACT = """\
+╭─ 2 Flow ───────────────────────────────────── orders ──╮
+│                                                        │
+│                                                        │
+│ shop ───▶◆ orders.direct ──▶ orders     ███▍░   412 ▶2 │
+│          ▼╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌ ✗ rejected 3/min      │
+│          ◆ orders.dlx ╌╌╌╌╌▶ orders.fa… ▍░░░░    12    │
+│                                                        │
+│ W1–W3 ──▶◆ events.fanout ┬─▶ notificat… ▏░░░░     3 ▶1 │
+│                          ╰─▶ analytics  ░░░░░     0 ▶1 │
+│                                                        │
+│ W1–W3 ──▶◆ logs.topic ─────▶ logs       █░░░░    41 ▶1 │
+│                                                        │
+│ shop ◀─▶ rpc.inventory ⇄ reply in 4 ms  p99 11 ms      │
+╰────────────────────────────────────────────────────────╯
+"""
+CLICKS = """\
+╭─ 2 Flow ─────────────────────────────────── clicks · kafka ──╮
+│                                                              │
+│                                                              │
+│                                     ╭ clicks-app ──╮         │
+│                                     │ 0 █▎░░░░░░░░░│ ╭▶ C1   │
+│ ▶ visitors ───▶◆ clicks ───────────▶│ 1 █▏░░░░░░░░░│─┼▶ C2   │
+│                  topic  800/s       │ 2 ███████████│ ╰▶ C3   │
+│                                     ╰─────── 1,456 ╯         │
+╰──────────────────────────────────────────────────────────────╯
+"""
+ALERTS = """\
+╭─ 2 Flow ─────────────────────────────────── alerts · redis ──╮
+│                                                              │
+│                                     ╭ pager ───────╮         │
+│ ▶ sensors ───▶◆ alerts ────────────▶│████▋▒▒░░░░░░░│─┬▶ P1   │
+│                 stream  40/s        ╰────────── 40 ╯ ╰▶ P2   │
+│                                                              │
+│ ▶ ops ───────▶◆ ops.* ────────────────────────────────▶ O1   │
+│                 channel  1/s                                 │
+╰──────────────────────────────────────────────────────────────╯
+"""
+
+
+def draw(*flows, size=(64, 24), **more):
+    look = Look(size[0], size[1], DARK, selected=more.pop("selected", None), offset=more.pop("offset", None))
+    return FlowPicture().draw(flows, look, **more)
+
+
+def text(*flows, **more):
+    return "\n".join(plain(draw(*flows, **more).rows)) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("flow", "size", "expected"),
+    [
+        (orders_flow(), (64, 24), ORDERS_BOXED),
+        (orders_flow(), (58, 14), ORDERS_COMPACT),
+        (clicks_flow(), (64, 9), CLICKS),
+        (alerts_flow(), (64, 9), ALERTS),
+    ],
+)
+def test_the_picture_of_a_scenario(flow, size, expected):
+    assert text(flow, size=size) == expected
+
+
+def test_stacked_brokers_each_have_a_heading_and_their_own_edges():
+    drawing = text(orders_flow(), clicks_flow(), alerts_flow(), size=(125, 44))
+    assert [line.split()[2] for line in drawing.splitlines() if line.startswith("│ ─ ")] == [
+        "orders",
+        "clicks",
+        "alerts",
+    ]
+    assert "3 brokers" in drawing
+    for name in ("orders.direct", "clicks-app", "pager", "O1"):
+        assert name in drawing
+
+
+@pytest.mark.parametrize("width", [64, 80, 100, 123, 160, 200])
+@pytest.mark.parametrize("height", [14, 24, 36])
+def test_no_text_is_crossed_by_an_edge_of_orders(width, height):
+    """Every name of the topology is readable as a whole wherever there is room for it."""
+    drawing = text(orders_flow(), size=(width, height))
+    for name in ("shop", "W1–W3", "orders.direct", "orders.dlx", "events.fanout", "logs.topic", "rpc.inventory"):
+        assert f" {name} " in drawing, name
+    assert "✗ rejected 3/min" in drawing
+
+
+@pytest.mark.parametrize("width", [46, 62, 90, 123])
+@pytest.mark.parametrize("height", [10, 22, 40])
+def test_edges_of_orders_never_share_a_cell_with_a_node(width, height):
+    layout = lay_out(orders_flow(), width, height)
+    cols = layout.columns
+    for x, y in grid(layout.lines):
+        for place in layout.sources:
+            assert not (y == place.y and cols.source_x <= x < cols.source_x + 4)
+        for name, row in layout.destinations.items():
+            assert not (
+                y == row
+                and cols.destination_x <= x < cols.destination_x + min(len(name) - 2, cols.destination_width - 2)
+            )
+        for row in layout.rows:
+            if row.lane.queue is not None and row.top <= y < row.top + (3 if cols.boxed else 1):
+                assert not cols.queue_x <= x < cols.queue_x + cols.queue_width
+
+
+def test_every_edge_is_a_connected_path_and_ends_beside_its_target():
+    layout = lay_out(orders_flow(), 62, 22)
+    for line in layout.lines:
+        for (x0, y0), (x1, y1) in zip(line.cells, line.cells[1:], strict=False):
+            assert abs(x0 - x1) + abs(y0 - y1) == 1
+    assert set(layout.paths) >= {edge.id for edge in orders_flow().edges}
+    ends = {line.edge: line.cells[-1] for line in layout.lines}
+    assert ends["e:d:orders.direct>q:orders|"][0] == layout.columns.queue_x - 1
+    x, y = ends["e:q:orders|>d:orders.dlx"]
+    assert (x, y + 1) == (layout.columns.destination_x, layout.destinations["d:orders.dlx"])
+
+
+def test_unknown_numbers_are_dots_and_zero_is_zero():
+    nodes = (
+        NodeView(id="d:x", kind="destination", name="x", sub="fanout", rate_per_s=None),
+        NodeView(id="q:a|", kind="queue", name="a", depth=None),
+        NodeView(id="q:b|", kind="queue", name="b", depth=0),
+    )
+    flow = FlowView(
+        broker="b",
+        family=Family.RABBITMQ,
+        nodes=nodes,
+        edges=(edge("d:x", "q:a|", "route"), edge("d:x", "q:b|", "route")),
+    )
+    drawing = text(flow, size=(60, 12))
+    assert "fanout  ·" in drawing
+    assert "· ╯" in drawing
+    assert " 0 ╯" in drawing
+    assert "│··" in drawing
+
+
+def test_more_workers_than_rows_are_counted():
+    names = [f"W{at}" for at in range(12)]
+    nodes = (
+        NodeView(id="q:a|", kind="queue", name="a", depth=1),
+        NodeView(id="w:a|", kind="workers", name="W", members=members(*names, W0="crashed")),
+    )
+    flow = FlowView(broker="b", family=Family.RABBITMQ, nodes=nodes, edges=(edge("q:a|", "w:a|", "deliver"),))
+    drawing = text(flow, size=(60, 6))
+    assert "+10" in drawing
+    assert "W1 " in drawing
+    assert "▶11" in text(flow, size=(60, 3))
+
+
+def test_an_empty_flow_says_what_will_appear_and_how():
+    drawing = text(FlowView(broker="b", family=Family.KAFKA))
+    assert "Nothing is declared here yet" in drawing
+    assert "published with p" in drawing
+
+
+def test_a_broker_that_cannot_be_reached_is_a_state_with_address_cause_and_next_try():
+    down = BrokerView(
+        name="orders", family=Family.RABBITMQ, state=LinkState.DOWN, url="amqp://127.0.0.1:5672/", cause="connection refused",
+        retry_at_s=12.0,
+    )  # fmt: skip
+    look = Look(64, 24, DARK, now_s=9.0)
+    drawing = " ".join(plain(FlowPicture().draw((orders_flow(),), look, brokers=(down,)).rows)[1:3])
+    for words in ("orders at amqp://127.0.0.1:5672/", "down, again in 3 s", "connection refused"):
+        assert words in drawing
+
+
+def test_hits_lead_from_cells_to_subjects_and_order_reads_like_the_picture():
+    drawn = draw(orders_flow())
+    assert drawn.at(5, 3) == Subject("orders", "p:shop")
+    assert drawn.at(15, 3) == Subject("orders", "d:orders.direct")
+    assert drawn.at(40, 3) == Subject("orders", "q:orders|")
+    assert drawn.at(57, 3) == Subject("orders", "m:W1")
+    assert drawn.at(33, 2) == Subject("orders", "e:d:orders.direct>q:orders|")
+    assert drawn.at(2, 1) is None
+    ids = [subject.id for subject in drawn.order]
+    assert ids[:3] == ["p:shop", "d:orders.direct", "q:orders|"]
+    assert ids.index("q:orders.failed|") < ids.index("q:notifications|") < ids.index("q:logs|")
+
+
+def test_the_picture_scrolls_to_the_selection():
+    flow = many_queues(40)
+    hidden = draw(flow, size=(60, 12), opened=frozenset({"g:q:mail."}))
+    assert hidden.offset == 0
+    assert "mail.39" not in "\n".join(plain(hidden.rows))
+    seen = draw(flow, size=(60, 12), opened=frozenset({"g:q:mail."}), selected=Subject("b", "q:mail.39|"))
+    assert seen.offset > 0
+    assert "mail.39" in "\n".join(plain(seen.rows))
+
+
+def many_queues(count):
+    queues = tuple(
+        NodeView(id=f"q:mail.{at}|", kind="queue", name=f"mail.{at}", depth=at, depth_max=50) for at in range(count)
+    )
+    source = NodeView(id="d:mail", kind="destination", name="mail", sub="topic", rate_per_s=3.0)
+    edges = tuple(edge("d:mail", queue.id, "route", total=1, rate_per_s=1.0) for queue in queues)
+    return FlowView(broker="b", family=Family.RABBITMQ, nodes=(source, *queues), edges=edges)
+
+
+def test_a_topology_larger_than_the_pane_is_grouped_by_prefix_with_its_sums():
+    drawing = text(many_queues(31), size=(64, 12))
+    assert "mail.* 31 queues" in drawing
+    assert f" {sum(range(31))} " in drawing
+    assert "31/s" in drawing
+    assert "mail.7 " in text(many_queues(31), size=(64, 24), selected=Subject("b", "q:mail.7|"))
+
+
+def test_dots_of_grouped_edges_run_on_the_edge_of_the_group():
+    flow = many_queues(31)
+    still = plain(draw(flow, size=(64, 12)).rows)
+    moving = plain(draw(flow, size=(64, 12), dots={"b": (Dot("e:d:mail>q:mail.3|", 0.5),)}).rows)
+    changed = [(a, b) for a, b in zip(still, moving, strict=True) if a != b]
+    assert len(changed) == 1
+    assert changed[0][1].count("●") == 1
+
+
+def test_dots_are_laid_over_the_path_and_only_their_rows_are_new():
+    picture, look = FlowPicture(), Look(64, 24, DARK)
+    still = picture.draw((orders_flow(),), look).rows
+    dot = Dot("e:p:shop>d:orders.direct", 0.0, message_id="#1")
+    moved = picture.draw((orders_flow(),), look, dots={"orders": (dot,)})
+    assert [y for y, (a, b) in enumerate(zip(still, moved.rows, strict=True)) if a is not b] == [3]
+    assert plain(moved.rows)[3].startswith("│ ▶ shop ●───▶")
+    assert moved.at(9, 3) == Subject("orders", "msg:#1")
+    again = picture.draw((orders_flow(),), look, dots={"orders": (dot,)}).rows
+    assert all(a is b for a, b in zip(moved.rows, again, strict=True))
+
+
+def test_rows_whose_numbers_did_not_change_stay_the_same_objects():
+    picture, look = FlowPicture(), Look(64, 24, DARK)
+    before = picture.draw((orders_flow(),), look).rows
+    flow = orders_flow(revision=2)
+    nodes = tuple(
+        msgspec.structs.replace(node, trend_per_s=3) if node.id == "q:orders|" else node for node in flow.nodes
+    )
+    after = picture.draw((msgspec.structs.replace(flow, nodes=nodes),), look).rows
+    assert [y for y, (a, b) in enumerate(zip(before, after, strict=True)) if a is not b] == [4]
+
+
+def test_a_redelivered_message_has_its_number_and_a_dead_one_its_colour():
+    picture, look = FlowPicture(), Look(64, 24, DARK)
+    dots = (Dot("e:q:orders|>w:orders|", 0.0, "again", attempt=2), Dot("e:q:orders|>d:orders.dlx", 0.0))
+    drawn = picture.draw((orders_flow(),), look, dots={"orders": dots})
+    assert "2" in plain(drawn.rows)[3][50:54]
+    styles = [segment.style for segment in drawn.rows[5] if segment.text == "●"]
+    assert styles == [DARK.dead]
+
+
+def test_a_killed_worker_flashes():
+    drawn = FlowPicture().draw((orders_flow(),), Look(64, 24, DARK), flashing={"orders": frozenset({"W3"})})
+    assert [segment.text for segment in drawn.rows[2] if segment.style is DARK.flash] == ["W3"]
+
+
+def test_the_filter_keeps_what_matches_and_its_neighbours():
+    look = Look(64, 24, DARK, filtered="LOGS")
+    drawing = "\n".join(plain(FlowPicture().draw((orders_flow(),), look).rows))
+    assert "/LOGS" in drawing
+    assert "logs.topic" in drawing
+    assert "orders.direct" not in drawing
+
+
+def test_without_colours_everything_still_has_a_glyph_or_a_word():
+    rows = FlowPicture().draw((orders_flow(),), Look(64, 24, MONO)).rows
+    assert "\n".join(plain(rows)) + "\n" == ORDERS_BOXED
+
+
+def test_remote_names_cannot_move_the_cursor():
+    evil = "\x1b[2Jq\u202e\u0301日本"
+    nodes = (
+        NodeView(id="p:x", kind="producers", name=evil),
+        NodeView(id="d:x", kind="destination", name=evil, sub=evil),
+        NodeView(id="q:x|", kind="queue", name=evil, depth=1),
+        NodeView(id="w:x|", kind="workers", name=evil, members=(MemberView(name=evil, state="busy"),)),
+        NodeView(id="r:x", kind="request", name=evil, note=evil),
+    )
+    edges = (
+        edge("p:x", "d:x", "publish"),
+        edge("d:x", "q:x|", "route", label=evil),
+        edge("q:x|", "w:x|", "deliver"),
+        edge("p:x", "r:x", "request"),
+    )
+    flow = FlowView(broker=evil, family=Family.RABBITMQ, nodes=nodes, edges=edges, source=evil)
+    for size in ((64, 24), (64, 6), (120, 24)):
+        drawn = draw(flow, size=size)
+        assert [sum(segment.cell_length for segment in row) for row in drawn.rows] == [size[0]] * size[1]
+        assert not forbidden(text(flow, size=size))
+        assert "␛[2Jq" in text(flow, size=size)
+
+
+KINDS = ("producers", "destination", "queue", "workers", "request")
+EDGE_KINDS = ("publish", "route", "deliver", "dead", "request")
+
+
+@st.composite
+def flows(draw_value):
+    kinds = draw_value(st.lists(st.sampled_from(KINDS), max_size=30))
+    names = st.text(alphabet="ab.日é-", max_size=14)
+    nodes = tuple(
+        NodeView(
+            id=f"{kind[0]}:{at}",
+            kind=kind,
+            name=draw_value(names),
+            sub="direct",
+            depth=draw_value(st.none() | st.integers(0, 10**7)),
+            depth_max=draw_value(st.integers(0, 1000)),
+            dead=draw_value(st.booleans()),
+            members=members(*[f"W{n}" for n in range(draw_value(st.integers(0, 6)))], W1="killed")
+            if kind == "workers"
+            else (),
+        )
+        for at, kind in enumerate(kinds)
+    )
+    pairs = st.tuples(st.integers(0, 31), st.integers(0, 31), st.sampled_from(EDGE_KINDS), names)
+    edges = tuple(
+        edge(nodes[source].id, nodes[target].id if target < len(nodes) else "q:nowhere", kind, label=label)
+        for source, target, kind, label in draw_value(st.lists(pairs, max_size=40))
+        if source < len(nodes)
+    )
+    return FlowView(broker="b", family=Family.KAFKA, nodes=nodes, edges=edges)
+
+
+@settings(max_examples=150, deadline=None)
+@given(flows(), st.sampled_from([(40, 10), (58, 14), (64, 24), (126, 36), (12, 5), (3, 3), (1, 1)]), st.integers(0, 40))
+def test_any_topology_draws_and_every_row_has_exactly_the_width(flow, size, offset):
+    picture = FlowPicture()
+    look = Look(size[0], size[1], DARK, offset=offset, selected=Subject("b", flow.nodes[0].id) if flow.nodes else None)
+    dots = {"b": tuple(Dot(one.id, 0.7, way=at) for at, one in enumerate(flow.edges))}
+    for more in ({}, {"dots": dots}):
+        drawn = picture.draw((flow,), look, **more)
+        assert [sum(segment.cell_length for segment in row) for row in drawn.rows] == [size[0]] * size[1]
+    places = {subject.id for subject in drawn.order}
+    grouped = any(name.startswith("g:") for name in places)
+    if flow.nodes and size[0] >= 40 and not grouped:
+        assert {node.id for node in flow.nodes if node.kind in {"destination", "queue", "request"}} <= places
