@@ -68,7 +68,7 @@ async def run_headless(lab: Lab, *, length_s: float) -> Report:
         before = {found.queue: found for found in await broker.measure(refs)}
         await lab.clock.sleep(length_s)
         await lab.stop_producers()
-        await _quiet(lab)
+        await quiet(lab)
         await lab.stop_workers()
         broker = await lab.ready()
         counted = await count(lab, broker, before)
@@ -91,7 +91,7 @@ async def run_headless(lab: Lab, *, length_s: float) -> Report:
             log.warning("the lab did not stop cleanly: %s", error)
 
 
-async def _quiet(lab: Lab) -> None:
+async def quiet(lab: Lab) -> None:
     """Wait until nothing is open on queues that somebody works on, or until nothing moves any more."""
     clock = lab.clock
     patience_s = lab.scenario.session_timeout_s + PATIENCE_S

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 FLUSH_S: Final = 0.1
 LEDGER_S: Final = 1.0
 OPEN_LIMIT_S: Final = 5.0
-DRAIN_LIMIT_S: Final = 5.0
+DRAIN_LIMIT_S: Final = 4.0
 LINGER_S: Final = 10.0
 """How long a worker that left stays on the list, so that one sees that it did."""
 
@@ -157,7 +157,7 @@ class Lab:
             log.warning("%s: some publishes had no answer in time", self.broker)
 
     async def stop_workers(self) -> None:
-        """Workers finish what they hold and leave; whoever has not after 5 s is let go with what it holds."""
+        """Workers finish what they hold and leave; whoever has not after 4 s is let go with what it holds."""
         living = [worker for worker in self.workers.values() if worker.living]
         for worker in living:
             if worker.state is not WorkerState.HUNG:
