@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 from mqdash.brokers.embedded.cluster import Cluster
 from mqdash.brokers.embedded.group import DLQ_SUFFIX
 from mqdash.brokers.embedded.kafka_links import KafkaConsumer, KafkaPublisher, KafkaRequester, letter
+from mqdash.brokers.embedded.kafka_view import entities_of, measured
 from mqdash.brokers.embedded.kernel import Life, Server, bounds
 from mqdash.brokers.embedded.reading import FreeLease
 from mqdash.errors import BrokerError, Conflict, NotFound, Unsupported
 from mqdash.model.broker import BrokerInfo, LeaseInfo
-from mqdash.model.delivery import Delivery, Measurement, PartitionMeasure, RecordClaim, Source
+from mqdash.model.delivery import Delivery, Measurement, RecordClaim
 from mqdash.model.message import Family
-from mqdash.model.topology import Attendant, Binding, Destination, Entity, Page, Queue, QueueRef
+from mqdash.model.topology import Page, QueueRef
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from mqdash.brokers.base import Broker, Connector, Observer
-    from mqdash.brokers.embedded.group import Group
     from mqdash.brokers.embedded.log import Topic
     from mqdash.brokers.url import BrokerUrl
     from mqdash.clock import Clock
@@ -85,15 +85,15 @@ class KafkaObserver(Life[Cluster]):
             if topic.delay_s is None and name.startswith(prefix) and not name.startswith(_HIDDEN)
         )
         rest = [name for name in names if after is None or name > after]
-        entities = [entity for name in rest[:limit] for entity in self._entities(name)]
+        entities = [entity for name in rest[:limit] for entity in entities_of(self.cluster, name)]
         return Page(entities=tuple(entities), after=rest[limit - 1] if len(rest) > limit else None, source="embedded")
 
     async def measure(self, queues: Sequence[QueueRef]) -> Sequence[Measurement]:
         """Groups by their cursors; a topic asked without a group as the dead letters it still holds."""
         self.check()
         now_s = self.server.step()
-        measured = [self._measure(ref, now_s) for ref in queues]
-        return [found for found in measured if found is not None]
+        found = [measured(self.cluster, ref, now_s) for ref in queues]
+        return [one for one in found if one is not None]
 
     async def browse(self, queue: QueueRef, *, newest: int) -> Sequence[Delivery]:
         """The newest records of the topic by time of append, oldest first; nobody's offsets change (K4)."""
@@ -113,46 +113,6 @@ class KafkaObserver(Life[Cluster]):
         if topic is None:
             raise NotFound(self.server.name, f"there is no topic {name!r}")
         return topic
-
-    def _entities(self, name: str) -> list[Entity]:
-        topic = self.cluster.topics[name]
-        found: list[Entity] = [
-            Destination(name=name, kind="topic", family=Family.KAFKA, partitions=len(topic.partitions))
-        ]
-        groups = sorted((group for key, group in self.cluster.groups.items() if key[0] == name), key=lambda g: g.name)
-        targets = {group.dead_letter.destination for group in self.cluster.groups.values()}
-        if name in targets or name.endswith(DLQ_SUFFIX):
-            ref = QueueRef(name)
-            found.append(Queue(ref=ref, kind="group", family=Family.KAFKA, holds_dead_letters=True))
-            found.append(Binding(source=name, queue=ref))
-        for group in groups:
-            ref = QueueRef(name, group.name)
-            found.append(Queue(ref=ref, kind="group", family=Family.KAFKA, dead_letter=group.dead_letter))
-            found.append(Binding(source=name, queue=ref))
-            found += [
-                Attendant(queue=ref, name=member.name, prefetch=member.prefetch, in_flight=member.unsettled, ours=True)
-                for member in group.members
-            ]
-        return found
-
-    def _measure(self, ref: QueueRef, now_s: float) -> Measurement | None:
-        topic = self.cluster.topics.get(ref.name)
-        group = self.cluster.groups.get((ref.name, ref.group))
-        if topic is None or (group is None and ref.group):
-            return None
-        if group is None:
-            return Measurement(
-                queue=ref,
-                at_s=now_s,
-                source=Source.TOLD,
-                waiting=self.cluster.letters_count(topic),
-                in_flight=0,
-                consumers=0,
-                in_total=topic.appended,
-                dropped_total=topic.dropped,
-                detail="embedded",
-            )
-        return _measured(group, ref, now_s)
 
 
 class KafkaBroker(KafkaObserver):
@@ -280,44 +240,3 @@ class KafkaBroker(KafkaObserver):
         for binding in topology.bindings:
             if binding.queue is None or binding.queue.name != binding.source:
                 raise Unsupported(where, f"a Kafka group reads a topic, nothing is routed: {binding.source!r}")
-
-
-def _measured(group: Group, ref: QueueRef, now_s: float) -> Measurement:
-    """`waiting` is what nobody holds yet: waiting + in flight = lag, so the counts add up (E2); partitions show lag."""
-    logs = group.topic.partitions
-    cursors = [group.cursors[group.topic.name, number] for number in range(len(logs))]
-    ends = [log.end for log in logs]
-    oldest = [record.at_s for log, cursor in zip(logs, cursors, strict=True) if (record := log.at(cursor.position))]
-    delayed = sum(
-        log.end - group.cursors[topic.name, number].position
-        for topic in group.retries
-        for number, log in enumerate(topic.partitions)
-    )
-    return Measurement(
-        queue=ref,
-        at_s=now_s,
-        source=Source.TOLD,
-        waiting=sum(end - cursor.position for end, cursor in zip(ends, cursors, strict=True)),
-        in_flight=sum(len(cursor.window) for cursor in group.cursors.values()),
-        delayed=delayed,
-        consumers=len(group.members),
-        in_total=sum(end - cursor.origin for end, cursor in zip(ends, cursors, strict=True)),
-        out_total=sum(cursor.out for cursor in cursors),
-        redelivered_total=sum(cursor.again for cursor in group.cursors.values()),
-        expired_total=0,
-        dropped_total=sum(cursor.lost for cursor in group.cursors.values()),
-        dead_total=0,
-        oldest_age_s=max(now_s - min(oldest), 0.0) if oldest else None,
-        partitions=tuple(
-            PartitionMeasure(
-                partition=number,
-                end=log.end,
-                committed=cursor.committed,
-                waiting=None if cursor.committed is None else log.end - max(cursor.committed, log.start),
-                lost=max(0, log.start - (cursor.committed if cursor.committed is not None else log.start)),
-                owner="" if (owner := group.owners[number]) is None else owner.name,
-            )
-            for number, (log, cursor) in enumerate(zip(logs, cursors, strict=True))
-        ),
-        detail="embedded",
-    )

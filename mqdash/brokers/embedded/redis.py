@@ -7,22 +7,23 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from mqdash.brokers.embedded.kernel import Life, Server, bounds
-from mqdash.brokers.embedded.keyspace import Keyspace, dlq_name, is_dlq
+from mqdash.brokers.embedded.keyspace import Keyspace
 from mqdash.brokers.embedded.pubsub import is_pattern
 from mqdash.brokers.embedded.reading import FreeLease
-from mqdash.brokers.embedded.redis_links import RedisPublisher, RedisRequester, RedisSubscription, StreamConsumer
+from mqdash.brokers.embedded.redis_links import RedisPublisher, StreamConsumer
+from mqdash.brokers.embedded.redis_listening import RedisRequester, RedisSubscription
+from mqdash.brokers.embedded.redis_view import channel_entities, grave, measured, stream_entities
 from mqdash.brokers.embedded.stream import id_text, parse_id
 from mqdash.errors import BrokerError, Conflict, NotFound, Unsupported
 from mqdash.model.broker import BrokerInfo, LeaseInfo
-from mqdash.model.delivery import Delivery, EntryClaim, Measurement, Source
+from mqdash.model.delivery import Delivery, EntryClaim, Measurement
 from mqdash.model.message import Family
-from mqdash.model.topology import Attendant, Binding, Destination, Entity, Page, Queue, QueueRef, Route
+from mqdash.model.topology import Entity, Page, QueueRef, Route
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from mqdash.brokers.base import Broker, Connector, Observer
-    from mqdash.brokers.embedded.stream import Stream, StreamGroup
     from mqdash.brokers.url import BrokerUrl
     from mqdash.clock import Clock
     from mqdash.model.topology import Topology
@@ -83,17 +84,17 @@ class RedisObserver(Life[Keyspace]):
         entities: list[Entity] = []
         for name in rest[:limit]:
             if name in self.keys.streams:
-                entities += self._stream_entities(self.keys.streams[name])
+                entities += stream_entities(self.keys, self.keys.streams[name])
             if name in channels:
-                entities += self._channel_entities(name)
+                entities += channel_entities(self.keys.channels, name)
         return Page(entities=tuple(entities), after=rest[limit - 1] if len(rest) > limit else None, source="embedded")
 
     async def measure(self, queues: Sequence[QueueRef]) -> Sequence[Measurement]:
         """Groups by their pending lists, streams without a group by their length, channels by their subscribers."""
         self.check()
         now_s = self.server.step()
-        measured = [self._measure(ref, now_s) for ref in queues]
-        return [found for found in measured if found is not None]
+        found = [measured(self.keys, ref, now_s) for ref in queues]
+        return [one for one in found if one is not None]
 
     async def browse(self, queue: QueueRef, *, newest: int) -> Sequence[Delivery]:
         """The newest entries of the stream, oldest first; no side effects (S18)."""
@@ -110,84 +111,6 @@ class RedisObserver(Life[Keyspace]):
             )
             for entry_id, kept in (stream.newest(newest) if newest > 0 else ())
         ]
-
-    def _stream_entities(self, stream: Stream) -> list[Entity]:
-        found: list[Entity] = [
-            Destination(name=stream.name, kind="stream", family=Family.REDIS_STREAMS, max_length=stream.max_length)
-        ]
-        graves = {_grave(group) for other in self.keys.streams.values() for group in other.groups.values()}
-        if is_dlq(stream.name) or stream.name in graves:
-            ref = QueueRef(stream.name)
-            found.append(Queue(ref=ref, kind="stream", family=Family.REDIS_STREAMS, holds_dead_letters=True))
-            found.append(Binding(source=stream.name, queue=ref))
-        for name, group in sorted(stream.groups.items()):
-            ref = QueueRef(stream.name, name)
-            found.append(Queue(ref=ref, kind="group", family=Family.REDIS_STREAMS, dead_letter=Route(_grave(group))))
-            found.append(Binding(source=stream.name, queue=ref))
-            found += [
-                Attendant(queue=ref, name=one.name, prefetch=one.prefetch, in_flight=one.in_flight, ours=True)
-                for one in group.readers
-            ]
-        return found
-
-    def _channel_entities(self, name: str) -> list[Entity]:
-        ref = QueueRef(name)
-        channels = self.keys.channels
-        found: list[Entity] = []
-        if not is_pattern(name):
-            found.append(Destination(name=name, kind="channel", family=Family.REDIS_PUBSUB, durable=False))
-            found += [
-                Binding(source=name, queue=QueueRef(pattern), key=pattern)
-                for pattern in sorted({pattern for one in channels.subscribers for pattern in one.patterns})
-                if channels.matches(pattern, name)
-            ]
-        if channels.listeners(name) or not is_pattern(name):
-            found.append(Queue(ref=ref, kind="channel", family=Family.REDIS_PUBSUB, durable=False))
-        if not is_pattern(name):
-            found.append(Binding(source=name, queue=ref))
-        found += [
-            Attendant(queue=ref, name=one.name, ours=True)
-            for one in channels.subscribers
-            if name in one.channels or name in one.patterns
-        ]
-        return found
-
-    def _measure(self, ref: QueueRef, now_s: float) -> Measurement | None:
-        stream = self.keys.streams.get(ref.name)
-        if stream is None:
-            return None if ref.group else self._measure_channel(ref, now_s)
-        if not ref.group:
-            return Measurement(
-                queue=ref,
-                at_s=now_s,
-                source=Source.TOLD,
-                waiting=len(stream.ids),
-                in_flight=0,
-                consumers=0,
-                in_total=stream.added,
-                dropped_total=stream.dropped,
-                oldest_age_s=now_s - stream.entries[stream.ids[0]].at_s if stream.ids else None,
-                detail="embedded",
-            )
-        group = stream.groups.get(ref.group)
-        return None if group is None else _measured(group, ref, now_s)
-
-    def _measure_channel(self, ref: QueueRef, now_s: float) -> Measurement | None:
-        channels = self.keys.channels
-        known = ref.name in self.keys.declared_channels or ref.name in channels.counts
-        if not known and not channels.listeners(ref.name):
-            return None
-        counts = channels.count(ref.name)
-        return Measurement(
-            queue=ref,
-            at_s=now_s,
-            source=Source.TOLD,
-            consumers=channels.listeners(ref.name),
-            in_total=counts.published,
-            out_total=counts.delivered,
-            dropped_total=counts.gone,
-            detail="embedded: a channel keeps nothing; dropped = copies that reached nobody",
-        )
 
 
 class RedisBroker(RedisObserver):
@@ -216,9 +139,9 @@ class RedisBroker(RedisObserver):
             group = self.keys.streams[queue.ref.name].group(queue.ref.group)
             if queue.dead_letter is not None:
                 group.dead_letter = queue.dead_letter
-            if not queue.holds_dead_letters and _grave(group) not in self.keys.streams:
-                self.keys.stream(_grave(group))
-                self.keys.side_streams.add(_grave(group))
+            if not queue.holds_dead_letters and grave(group) not in self.keys.streams:
+                self.keys.stream(grave(group))
+                self.keys.side_streams.add(grave(group))
 
     async def remove(self, topology: Topology) -> None:
         """Delete groups with their retries and the dead-letter streams made for them, then streams and channels."""
@@ -226,8 +149,8 @@ class RedisBroker(RedisObserver):
         for queue in topology.queues:
             group = self.keys.group(queue.ref.name, queue.ref.group)
             if group is not None:
-                if _grave(group) in self.keys.side_streams:
-                    self.keys.delete(_grave(group))
+                if grave(group) in self.keys.side_streams:
+                    self.keys.delete(grave(group))
                 self.keys.destroy_group(queue.ref.name, queue.ref.group)
             elif not queue.ref.group:
                 self.keys.delete(queue.ref.name)
@@ -324,29 +247,3 @@ class RedisBroker(RedisObserver):
         for binding in topology.bindings:
             if binding.queue is None:
                 raise Unsupported(where, f"Redis routes nothing from {binding.source!r} to another destination")
-
-
-def _grave(group: StreamGroup) -> str:
-    return dlq_name(group.stream.name) if group.dead_letter is None else group.dead_letter.destination
-
-
-def _measured(group: StreamGroup, ref: QueueRef, now_s: float) -> Measurement:
-    stream = group.stream
-    waiting = group.waiting
-    return Measurement(
-        queue=ref,
-        at_s=now_s,
-        source=Source.TOLD,
-        waiting=waiting,
-        in_flight=len(group.pending) + group.retries.leased,
-        delayed=group.retries.waiting,
-        consumers=len(group.readers),
-        in_total=group.received,
-        out_total=group.out,
-        redelivered_total=group.again + group.retries.again,
-        expired_total=0,
-        dropped_total=group.dropped,
-        dead_total=0,
-        oldest_age_s=max(now_s - stream.entries[stream.ids[-waiting]].at_s, 0.0) if waiting else None,
-        detail="embedded",
-    )

@@ -375,6 +375,9 @@ async def test_declare_refuses_what_kafka_cannot_and_changes_nothing_on_conflict
         with pytest.raises(NotFound):
             async with broker.consume(QueueRef("nope", "g"), name="C", prefetch=1):
                 pass
+        with pytest.raises(Unsupported, match="needs a group"):
+            async with broker.consume(QueueRef("clicks"), name="C", prefetch=1):
+                pass
         await broker.declare(topology(2))  # equal: fine
 
 
