@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-import msgspec
 from textual.app import App, SystemCommand
-from textual.theme import Theme as TextualTheme
 
 from mqdash.errors import InputError, MqdashError
 from mqdash.model.events import Failure, Noted
@@ -21,9 +20,12 @@ from mqdash.ui.live import install_span_painting
 from mqdash.ui.pacing import SLOW_LINK_S, Pacing
 from mqdash.ui.presentation.theme import DARK, MONO, Palette
 from mqdash.ui.screens.dashboard import Dashboard
+from mqdash.ui.settings import Settings
+from mqdash.ui.stock_theme import own_variables, textual_theme
+from mqdash.ui.terminal import Guard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
 
     from textual import events
@@ -50,50 +52,9 @@ class LiveScreen(Protocol):
         ...
 
 
+FAILURES_TOLD = 10
 BEHIND_A_DIALOG = 6
 """Behind a dialog the whole dimmed screen is painted with each frame: only each n-th tick draws (5 Hz)."""
-
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the screen takes from the configuration. `keys`: ids of the keymap to other keys. `state_dir` for copied text."""
-
-    motion: bool = True
-    mouse: bool = True
-    colour: bool = True
-    keys: Mapping[str, str] = {}
-    state_dir: Path | None = None
-
-
-def own_variables(palette: Palette) -> dict[str, str]:
-    """Variables of our stylesheets beside Textual's."""
-    return {
-        "line": palette.lines,
-        "dim": palette.dim,
-        "middle": palette.middle,
-        "dead": palette.dead,
-        "block-cursor-background": palette.accent,
-        "input-selection-background": f"{palette.accent} 35%",
-        "border": palette.accent,
-    }
-
-
-def textual_theme(palette: Palette) -> TextualTheme:
-    """The same colours for Textual's own widgets."""
-    return TextualTheme(
-        name="mqdash-dark",
-        primary=palette.accent,
-        secondary=palette.middle,
-        accent=palette.accent,
-        warning=palette.look,
-        error=palette.broken,
-        success=palette.well,
-        foreground=palette.text,
-        background=palette.background,
-        surface=palette.bars,
-        panel=palette.selection,
-        dark=True,
-        variables=own_variables(palette),
-    )
 
 
 class MqdashApp(App[int]):
@@ -246,7 +207,7 @@ class MqdashApp(App[int]):
         """Ask before something is done; `how` as `control.asks` gives it."""
         from mqdash.ui.screens.confirm import Confirm
 
-        return bool(await self.push_screen(Confirm(safe_text(question), how), wait_for_dismiss=True))
+        return await self.push_screen_wait(Confirm(safe_text(question), how))
 
     def refuse(self, broker: str, error: MqdashError) -> None:
         """Say why something was not done: a toast now, a line in the Story for later."""
@@ -316,23 +277,9 @@ class MqdashApp(App[int]):
             self.say(literal("nothing is selected here"))
             return
         self.copy_to_clipboard(text)
-        path = await asyncio.to_thread(self._keep_copy, text)
+        path = await asyncio.to_thread(keep_copy, self.settings.state_dir, text)
         also = f", also in {path}" if path else ""
         self.say(f"copied {len(text)} characters{also}")
-
-    def _keep_copy(self, text: str) -> str:
-        """No terminal tells whether it took OSC 52: the file is there when it did not."""
-        folder = self.settings.state_dir
-        if folder is None:
-            return ""
-        path = folder / "copied.txt"
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-                file.write(text + "\n")
-        except OSError:
-            return ""
-        return str(path)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """The command palette: the actions that work on this screen, from the keymap."""
@@ -340,10 +287,10 @@ class MqdashApp(App[int]):
         for key in keymap.ALL:
             here = key.where is keymap.Where.EVERYWHERE or (key.where is not keymap.Where.LETTERS) is dashboard
             if key.palette and here:
-                yield SystemCommand(f"{key.label}  ({key.shown})", key.tooltip, self._running(screen, key.action))
+                yield SystemCommand(f"{key.label}  ({key.shown})", key.tooltip, self._runner(screen, key.action))
 
     @staticmethod
-    def _running(screen: Screen[object], action: str) -> object:
+    def _runner(screen: Screen[object], action: str) -> Callable[[], Awaitable[None]]:
         async def run() -> None:
             await screen.run_action(action)
 
@@ -369,15 +316,41 @@ class MqdashApp(App[int]):
         self._close_messages_no_wait()
 
 
-async def show(app: MqdashApp) -> int:
+def keep_copy(folder: Path | None, text: str) -> str:
+    """Write copied text to a file only its owner can read, and return its path ("" where that cannot be).
+
+    No terminal tells whether it took OSC 52: the file is there when it did not.
+    """
+    if folder is None:
+        return ""
+    path = folder / "copied.txt"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(text + "\n")
+    except OSError:
+        return ""
+    return str(path)
+
+
+async def show(app: MqdashApp, *, last_words: Callable[[], None] | None = None) -> int:
     """Run the app on this loop until it ends; the exit code (1 after a crash or a caught failure).
 
-    The crash report is in `app.crash`, to be printed once the terminal is restored.
+    From here on signals restore the terminal before the process ends; `last_words` is given 2 s to flush and close. What
+    crashed or failed is printed once the terminal is restored, without local variables.
     """
+    guard = Guard(last_words)
+    guard.install()
     watch = failures.Watch(asyncio.get_running_loop(), app.report_failure)
     watch.install()
     try:
         await app.run_async(mouse=app.settings.mouse)
     finally:
         watch.remove()
+        guard.remove()
+    if app.crash:
+        sys.stderr.write(app.crash)
+    elif app.failures:
+        sys.stderr.write("mqdash caught faults of its own; the log has the details:\n")
+        sys.stderr.writelines(f"  {line}\n" for line in app.failures[-FAILURES_TOLD:])
     return app.return_code or (1 if app.failures or app.crash else 0)

@@ -36,6 +36,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     """One key. `keys` as Textual names them, `shown` as people do.
 
     `rank`: its place in the footer, 0 = not there. `foot`: the only focus whose footer shows it (None: wherever it works).
+    `brief`: the label where there is little room.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     rank: int = 0
     foot: Where | None = None
     palette: bool = False
+    brief: SafeText | None = None
 
     def binding(self) -> Binding:
         """The same for Textual."""
@@ -64,6 +66,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
 def _key(
     id_: str, where: Where, keys: str, action: str, shown: LiteralString, label: LiteralString, tooltip: LiteralString,
     *, rank: int = 0, foot: Where | None = None, palette: bool = False,
+    brief: LiteralString | None = None,
 ) -> Key:  # fmt: skip
     return Key(
         id=id_,
@@ -76,6 +79,7 @@ def _key(
         rank=rank,
         foot=foot,
         palette=palette,
+        brief=None if brief is None else literal(brief),
     )
 
 
@@ -108,7 +112,7 @@ ALL: Final[tuple[Key, ...]] = (
     _key("filter", _B, "slash", "screen.filter", "/", "filter", "Show only the rows of this pane that contain a text",
          rank=60, palette=True),
     _key("letters", _B, "d", "screen.letters", "d", "dead letters",
-         "Open the dead letters of the selected queue (RabbitMQ: they are held while you look)", rank=40, palette=True),
+         "Open the dead letters of the selected queue (RabbitMQ: they are held while you look)", rank=40, palette=True, brief="dead"),
 
     _key("move.up", _M, "k,up", "move(-1)", "k ↑", "up", "Select the row above"),
     _key("move.down", _M, "j,down", "move(1)", "j ↓", "down", "Select the row below"),
@@ -134,7 +138,7 @@ ALL: Final[tuple[Key, ...]] = (
     _key("producer.edit", _P, "e", "screen.publish", "e", "edit", "Edit the selected producer's next message and publish it",
          rank=18),
 
-    _key("flow.pause", _F, "space", "screen.pause_picture", "space", "pause picture",
+    _key("flow.pause", _F, "space", "screen.pause_picture", "space", "pause",
          "Stop or start the moving picture; the brokers go on", rank=25),
     _key("flow.step", _F, "full_stop", "screen.step_picture", ".", "step", "Let the paused picture move a tenth of a second"),
     _key("flow.enter", _F, "enter", "screen.go_to_selected", "enter", "go to", "Go to the row of what is selected here"),

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import FrameType
 
+    Handler = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
+
 MODES_OFF: Final = (
     b"\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1015l\x1b[?1016l\x1b[?2004l\x1b[?1004l\x1b[?2048l\x1b[<u"
     b"\x1b[?25h\x1b[?7h"
@@ -57,11 +59,18 @@ class Guard:
         self._stdin = _fileno(sys.__stdin__)
         self._saved = _attributes(self._stdin)
         self._tty = _open_tty()
+        self._before: dict[signal.Signals, Handler] = {}
 
     def install(self) -> None:
         """Take over the signals. `signal.signal` and not the loop's handlers: those do not run while the loop is stalled."""
         for name in DEADLY:
-            signal.signal(name, self._die)
+            self._before[name] = signal.signal(name, self._die)
+
+    def remove(self) -> None:
+        """Give the signals back to whoever had them."""
+        for name, before in self._before.items():
+            signal.signal(name, before if before is not None else signal.SIG_DFL)
+        self._before.clear()
 
     def restore(self) -> None:
         """Put the terminal back; never raises."""

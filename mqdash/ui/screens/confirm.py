@@ -69,7 +69,7 @@ class Confirm(ModalScreen[bool]):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Enter behind the right name does it."""
         if event.value == self._name:
-            self.dismiss(True)  # noqa: FBT003 - Textual's result
+            self.dismiss(True)
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """Done or not."""
@@ -77,4 +77,4 @@ class Confirm(ModalScreen[bool]):
 
     def action_cancel(self) -> None:
         """Escape: not."""
-        self.dismiss(False)  # noqa: FBT003 - Textual's result
+        self.dismiss(False)

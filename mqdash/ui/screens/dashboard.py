@@ -35,7 +35,7 @@ class Dashboard(Screen[None]):
     """Producers, Flow, Workers, Dead letters, Story. It never does I/O: it makes wishes."""
 
     BINDINGS: ClassVar[list[BindingType]] = keymap.bindings(keymap.Where.DASHBOARD)  # type: ignore[assignment]
-    app: MqdashApp  # type: ignore[assignment]
+    app: MqdashApp
 
     def __init__(self) -> None:
         super().__init__(id="dashboard")
@@ -161,7 +161,7 @@ class Dashboard(Screen[None]):
         self.action_pane(PANES[(PANES.index(self._focus_name) + by) % len(PANES)])
 
     def on_pane_sideways(self, event: Pane.Sideways) -> None:
-        """h and l: the neighbour in the same row of panes."""
+        """Keys h and l: the neighbour in the same row of panes."""
         rows: tuple[tuple[PaneName, ...], ...] = (("producers", "flow", "workers"), ("dead_letters", "story"))
         row = next(row for row in rows if self._focus_name in row)
         at = row.index(self._focus_name) + event.by
@@ -200,7 +200,7 @@ class Dashboard(Screen[None]):
         subject = event.pane.selected
         if event.pane is self.flow and subject is not None:
             for name in ("producers", "workers", "dead_letters"):
-                pane = self.panes[name]  # type: ignore[index]
+                pane = self.panes[name]
                 if subject in pane.drawn.order:
                     pane.select(subject)
 

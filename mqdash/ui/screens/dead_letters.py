@@ -19,7 +19,6 @@ from mqdash.ui.screens.confirm import Confirm
 from mqdash.ui.screens.plan import PlanDialog
 from mqdash.ui.widgets.bars import FooterBar, HeaderBar, LineBar, TooSmall, place
 from mqdash.ui.widgets.letters import CausesPane, LetterPane, LettersPane
-from mqdash.ui.widgets.pane import Pane
 from mqdash.ui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from mqdash.model.topology import QueueRef
     from mqdash.model.views import View
     from mqdash.ui.app import MqdashApp
+    from mqdash.ui.widgets.pane import Pane
 
 FILTER = "filter"
 EVERY_TICKS = 10
@@ -42,7 +42,7 @@ class LettersScreen(Screen[None]):
     """One window on one dead-letter queue."""
 
     BINDINGS: ClassVar[list[BindingType]] = keymap.bindings(keymap.Where.LETTERS)  # type: ignore[assignment]
-    app: MqdashApp  # type: ignore[assignment]
+    app: MqdashApp
 
     def __init__(self, broker: str, queue: QueueRef) -> None:
         super().__init__(id="letters")
@@ -191,7 +191,7 @@ class LettersScreen(Screen[None]):
         self.refresh_panes()
 
     def on_pane_sideways(self, event: Pane.Sideways) -> None:
-        """h and l: causes or messages."""
+        """Keys h and l: causes or messages."""
         (self.causes if event.by < 0 else self.list).focus()
 
     def action_other_pane(self) -> None:
@@ -269,7 +269,7 @@ class LettersScreen(Screen[None]):
         try:
             plan = await box.plan(numbers)
             asked = self.app.control.asks("replay", self.broker, str(self.queue), len(plan.letters))
-            chosen = await self.app.push_screen(PlanDialog(plan, asked), wait_for_dismiss=True)
+            chosen = await self.app.push_screen_wait(PlanDialog(plan, asked))
             if chosen is not None:
                 self._tell(await box.replay(chosen))
         except MqdashError as error:
@@ -283,7 +283,7 @@ class LettersScreen(Screen[None]):
             asked = self.app.control.asks("discard", self.broker, str(self.queue), len(numbers)) or "confirm"
             question = safe_text(f"Discard {len(numbers)} of {self.queue}?")
             details = (literal("They are written to the archive on this machine first, then removed from the broker."),)
-            if await self.app.push_screen(Confirm(question, asked, details), wait_for_dismiss=True):
+            if await self.app.push_screen_wait(Confirm(question, asked, details)):
                 self._tell(await box.discard(numbers))
         except MqdashError as error:
             self.app.refuse(self.broker, error)

@@ -14,6 +14,7 @@ from textual.widgets import Static
 from mqdash.safe_text import literal
 from mqdash.ui import keymap
 from mqdash.ui.keymap import Where
+from mqdash.ui.presentation.paint import wrapped
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
@@ -29,20 +30,21 @@ SECTIONS = (
     (literal("Dead letters, when focused"), (Where.DEAD_LETTERS,)),
     (literal("The dead-letter screen (d)"), (Where.LETTERS,)),
 )
-KEY_WIDTH = 11
+KEY_WIDTH, TEXT_WIDTH = 11, 55
 
 
 def help_text() -> Content:
     """All sections as one text."""
     parts: list[Content | tuple[str, str]] = [
-        ("A key that harms is upper case. The mouse works: click selects, the wheel scrolls.\n", "dim")
+        ("A key that harms is upper case. A click selects, the wheel scrolls.\n", "$dim")
     ]
     for title, places in SECTIONS:
         parts.append(("\n" + title + "\n", "bold"))
         for key in keymap.keys_of(*places):
             style = "bold $error" if key.harms else "bold $accent"
             parts.append((" " * (KEY_WIDTH - cell_len(key.shown)) + key.shown, style))
-            parts.append((f"  {key.tooltip}\n", "$foreground"))
+            for at, line in enumerate(wrapped(key.tooltip, TEXT_WIDTH)):
+                parts.append((" " * (KEY_WIDTH + 2 if at else 2) + line + "\n", "$foreground"))
     return Content.assemble(*parts)
 
 

@@ -14,8 +14,8 @@ from mqdash.model.delivery import Sent
 from mqdash.model.message import Family
 from mqdash.safe_text import literal, safe_text
 from mqdash.ui.screens.drafts import body_text, draft_of, headers_text, is_editable, route_of, seconds_text
-from mqdash.ui.wishes import Wish
 from mqdash.ui.widgets.prompt import Completions
+from mqdash.ui.wishes import Wish
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ class PublishForm(ModalScreen[None]):
         Binding("escape", "cancel", "Cancel", show=False),
         Binding("ctrl+s", "publish", "Publish", show=False, priority=True),
     ]
-    app: MqdashApp  # type: ignore[assignment]
+    app: MqdashApp
 
     def __init__(
         self, broker: str, producer: str, route: Route, draft: Draft, routes: Sequence[Route], family: Family | None

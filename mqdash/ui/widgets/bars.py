@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from mqdash.ui.presentation.theme import Theme
 
 
+NARROW = 100
+"""Below this width keys have their brief labels."""
+
+
 class HeaderBar(FastPane):
     """Brokers and totals; a click on a broker's name shows it."""
 
@@ -85,7 +89,8 @@ class FooterBar(FastPane):
     def redraw(self) -> None:
         """Draw the keys in the width there is."""
         if self.size.width > 0:
-            pairs = tuple((key.shown, key.label) for key in self._keys)
+            narrow = self.size.width < NARROW
+            pairs = tuple((key.shown, key.brief if narrow and key.brief else key.label) for key in self._keys)
             self.put_all(draw_footer(pairs, self.size.width, self.look_theme).rows)
             self.flush()
 
