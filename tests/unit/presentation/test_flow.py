@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -83,12 +85,12 @@ ALERTS = """\
 """
 
 
-def draw(*flows, size=(64, 24), **more):
+def draw(*flows: FlowView, size: tuple[int, int] = (64, 24), **more: Any) -> Drawn:
     look = Look(size[0], size[1], DARK, selected=more.pop("selected", None), offset=more.pop("offset", None))
     return FlowPicture().draw(flows, look, **more)
 
 
-def text(*flows, **more):
+def text(*flows: FlowView, **more: Any) -> str:
     return "\n".join(plain(draw(*flows, **more).rows)) + "\n"
 
 
@@ -101,11 +103,11 @@ def text(*flows, **more):
         (alerts_flow(), (64, 9), ALERTS),
     ],
 )
-def test_the_picture_of_a_scenario(flow, size, expected):
+def test_the_picture_of_a_scenario(flow: FlowView, size: tuple[int, int], expected: str) -> None:
     assert text(flow, size=size) == expected
 
 
-def test_stacked_brokers_each_have_a_heading_and_their_own_edges():
+def test_stacked_brokers_each_have_a_heading_and_their_own_edges() -> None:
     drawing = text(orders_flow(), clicks_flow(), alerts_flow(), size=(125, 44))
     assert [line.split()[2] for line in drawing.splitlines() if line.startswith("│ ─ ")] == [
         "orders",
@@ -119,7 +121,7 @@ def test_stacked_brokers_each_have_a_heading_and_their_own_edges():
 
 @pytest.mark.parametrize("width", [64, 80, 100, 123, 160, 200])
 @pytest.mark.parametrize("height", [14, 24, 36])
-def test_no_text_is_crossed_by_an_edge_of_orders(width, height):
+def test_no_text_is_crossed_by_an_edge_of_orders(width: int, height: int) -> None:
     """Every name of the topology is readable as a whole wherever there is room for it."""
     drawing = text(orders_flow(), size=(width, height))
     for name in ("shop", "W1–W3", "orders.direct", "orders.dlx", "events.fanout", "logs.topic", "rpc.inventory"):
@@ -129,7 +131,7 @@ def test_no_text_is_crossed_by_an_edge_of_orders(width, height):
 
 @pytest.mark.parametrize("width", [46, 62, 90, 123])
 @pytest.mark.parametrize("height", [10, 22, 40])
-def test_edges_of_orders_never_share_a_cell_with_a_node(width, height):
+def test_edges_of_orders_never_share_a_cell_with_a_node(width: int, height: int) -> None:
     layout = lay_out(orders_flow(), width, height)
     cols = layout.columns
     for x, y in grid(layout.lines):
@@ -140,12 +142,12 @@ def test_edges_of_orders_never_share_a_cell_with_a_node(width, height):
                 y == row
                 and cols.destination_x <= x < cols.destination_x + min(len(name) - 2, cols.destination_width - 2)
             )
-        for row in layout.rows:
-            if row.lane.queue is not None and row.top <= y < row.top + (3 if cols.boxed else 1):
+        for lane in layout.rows:
+            if lane.lane.queue is not None and lane.top <= y < lane.top + (3 if cols.boxed else 1):
                 assert not cols.queue_x <= x < cols.queue_x + cols.queue_width
 
 
-def test_every_edge_is_a_connected_path_and_ends_beside_its_target():
+def test_every_edge_is_a_connected_path_and_ends_beside_its_target() -> None:
     layout = lay_out(orders_flow(), 62, 22)
     for line in layout.lines:
         for (x0, y0), (x1, y1) in zip(line.cells, line.cells[1:], strict=False):
@@ -157,7 +159,7 @@ def test_every_edge_is_a_connected_path_and_ends_beside_its_target():
     assert (x, y + 1) == (layout.columns.destination_x, layout.destinations["d:orders.dlx"])
 
 
-def test_unknown_numbers_are_dots_and_zero_is_zero():
+def test_unknown_numbers_are_dots_and_zero_is_zero() -> None:
     nodes = (
         NodeView(id="d:x", kind="destination", name="x", sub="fanout", rate_per_s=None),
         NodeView(id="q:a|", kind="queue", name="a", depth=None),
@@ -176,7 +178,7 @@ def test_unknown_numbers_are_dots_and_zero_is_zero():
     assert "│··" in drawing
 
 
-def test_more_workers_than_rows_are_counted():
+def test_more_workers_than_rows_are_counted() -> None:
     names = [f"W{at}" for at in range(12)]
     nodes = (
         NodeView(id="q:a|", kind="queue", name="a", depth=1),
@@ -189,13 +191,13 @@ def test_more_workers_than_rows_are_counted():
     assert "▶11" in text(flow, size=(60, 3))
 
 
-def test_an_empty_flow_says_what_will_appear_and_how():
+def test_an_empty_flow_says_what_will_appear_and_how() -> None:
     drawing = text(FlowView(broker="b", family=Family.KAFKA))
     assert "Nothing is declared here yet" in drawing
     assert "published with p" in drawing
 
 
-def test_a_broker_that_cannot_be_reached_is_a_state_with_address_cause_and_next_try():
+def test_a_broker_that_cannot_be_reached_is_a_state_with_address_cause_and_next_try() -> None:
     down = BrokerView(
         name="orders", family=Family.RABBITMQ, state=LinkState.DOWN, url="amqp://127.0.0.1:5672/", cause="connection refused",
         retry_at_s=12.0,
@@ -206,7 +208,7 @@ def test_a_broker_that_cannot_be_reached_is_a_state_with_address_cause_and_next_
         assert words in drawing
 
 
-def test_hits_lead_from_cells_to_subjects_and_order_reads_like_the_picture():
+def test_hits_lead_from_cells_to_subjects_and_order_reads_like_the_picture() -> None:
     drawn = draw(orders_flow())
     assert drawn.at(5, 3) == Subject("orders", "p:shop")
     assert drawn.at(15, 3) == Subject("orders", "d:orders.direct")
@@ -219,7 +221,7 @@ def test_hits_lead_from_cells_to_subjects_and_order_reads_like_the_picture():
     assert ids.index("q:orders.failed|") < ids.index("q:notifications|") < ids.index("q:logs|")
 
 
-def test_the_picture_scrolls_to_the_selection():
+def test_the_picture_scrolls_to_the_selection() -> None:
     flow = many_queues(40)
     hidden = draw(flow, size=(60, 12), opened=frozenset({"g:q:mail."}))
     assert hidden.offset == 0
@@ -229,7 +231,7 @@ def test_the_picture_scrolls_to_the_selection():
     assert "mail.39" in "\n".join(plain(seen.rows))
 
 
-def many_queues(count):
+def many_queues(count: int) -> FlowView:
     queues = tuple(
         NodeView(id=f"q:mail.{at}|", kind="queue", name=f"mail.{at}", depth=at, depth_max=50) for at in range(count)
     )
@@ -238,7 +240,7 @@ def many_queues(count):
     return FlowView(broker="b", family=Family.RABBITMQ, nodes=(source, *queues), edges=edges)
 
 
-def test_a_topology_larger_than_the_pane_is_grouped_by_prefix_with_its_sums():
+def test_a_topology_larger_than_the_pane_is_grouped_by_prefix_with_its_sums() -> None:
     drawing = text(many_queues(31), size=(64, 12))
     assert "mail.* 31 queues" in drawing
     assert f" {sum(range(31))} " in drawing
@@ -246,7 +248,7 @@ def test_a_topology_larger_than_the_pane_is_grouped_by_prefix_with_its_sums():
     assert "mail.7 " in text(many_queues(31), size=(64, 24), selected=Subject("b", "q:mail.7|"))
 
 
-def test_dots_of_grouped_edges_run_on_the_edge_of_the_group():
+def test_dots_of_grouped_edges_run_on_the_edge_of_the_group() -> None:
     flow = many_queues(31)
     still = plain(draw(flow, size=(64, 12)).rows)
     moving = plain(draw(flow, size=(64, 12), dots={"b": (Dot("e:d:mail>q:mail.3|", 0.5),)}).rows)
@@ -255,7 +257,7 @@ def test_dots_of_grouped_edges_run_on_the_edge_of_the_group():
     assert changed[0][1].count("●") == 1
 
 
-def test_dots_are_laid_over_the_path_and_only_their_rows_are_new():
+def test_dots_are_laid_over_the_path_and_only_their_rows_are_new() -> None:
     picture, look = FlowPicture(), Look(64, 24, DARK)
     still = picture.draw((orders_flow(),), look).rows
     dot = Dot("e:p:shop>d:orders.direct", 0.0, message_id="#1")
@@ -267,7 +269,7 @@ def test_dots_are_laid_over_the_path_and_only_their_rows_are_new():
     assert all(a is b for a, b in zip(moved.rows, again, strict=True))
 
 
-def test_rows_whose_numbers_did_not_change_stay_the_same_objects():
+def test_rows_whose_numbers_did_not_change_stay_the_same_objects() -> None:
     picture, look = FlowPicture(), Look(64, 24, DARK)
     before = picture.draw((orders_flow(),), look).rows
     flow = orders_flow(revision=2)
@@ -278,7 +280,7 @@ def test_rows_whose_numbers_did_not_change_stay_the_same_objects():
     assert [y for y, (a, b) in enumerate(zip(before, after, strict=True)) if a is not b] == [4]
 
 
-def test_a_redelivered_message_has_its_number_and_a_dead_one_its_colour():
+def test_a_redelivered_message_has_its_number_and_a_dead_one_its_colour() -> None:
     picture, look = FlowPicture(), Look(64, 24, DARK)
     dots = (Dot("e:q:orders|>w:orders|", 0.0, "again", attempt=2), Dot("e:q:orders|>d:orders.dlx", 0.0))
     drawn = picture.draw((orders_flow(),), look, dots={"orders": dots})
@@ -287,12 +289,12 @@ def test_a_redelivered_message_has_its_number_and_a_dead_one_its_colour():
     assert styles == [DARK.dead]
 
 
-def test_a_killed_worker_flashes():
+def test_a_killed_worker_flashes() -> None:
     drawn = FlowPicture().draw((orders_flow(),), Look(64, 24, DARK), flashing={"orders": frozenset({"W3"})})
     assert [segment.text for segment in drawn.rows[2] if segment.style is DARK.flash] == ["W3"]
 
 
-def test_the_filter_keeps_what_matches_and_its_neighbours():
+def test_the_filter_keeps_what_matches_and_its_neighbours() -> None:
     look = Look(64, 24, DARK, filtered="LOGS")
     drawing = "\n".join(plain(FlowPicture().draw((orders_flow(),), look).rows))
     assert "/LOGS" in drawing
@@ -300,12 +302,12 @@ def test_the_filter_keeps_what_matches_and_its_neighbours():
     assert "orders.direct" not in drawing
 
 
-def test_without_colours_everything_still_has_a_glyph_or_a_word():
+def test_without_colours_everything_still_has_a_glyph_or_a_word() -> None:
     rows = FlowPicture().draw((orders_flow(),), Look(64, 24, MONO)).rows
     assert "\n".join(plain(rows)) + "\n" == ORDERS_BOXED
 
 
-def test_remote_names_cannot_move_the_cursor():
+def test_remote_names_cannot_move_the_cursor() -> None:
     evil = "\x1b[2Jq\u202e\u0301日本"
     nodes = (
         NodeView(id="p:x", kind="producers", name=evil),
@@ -333,7 +335,7 @@ EDGE_KINDS = ("publish", "route", "deliver", "dead", "request")
 
 
 @st.composite
-def flows(draw_value):
+def flows(draw_value: st.DrawFn) -> FlowView:
     kinds = draw_value(st.lists(st.sampled_from(KINDS), max_size=30))
     names = st.text(alphabet="ab.日é-", max_size=14)
     nodes = tuple(
@@ -362,12 +364,14 @@ def flows(draw_value):
 
 @settings(max_examples=150, deadline=None)
 @given(flows(), st.sampled_from([(40, 10), (58, 14), (64, 24), (126, 36), (12, 5), (3, 3), (1, 1)]), st.integers(0, 40))
-def test_any_topology_draws_and_every_row_has_exactly_the_width(flow, size, offset):
+def test_any_topology_draws_and_every_row_has_exactly_the_width(
+    flow: FlowView, size: tuple[int, int], offset: int
+) -> None:
     picture = FlowPicture()
     look = Look(size[0], size[1], DARK, offset=offset, selected=Subject("b", flow.nodes[0].id) if flow.nodes else None)
     dots = {"b": tuple(Dot(one.id, 0.7, way=at) for at, one in enumerate(flow.edges))}
-    for more in ({}, {"dots": dots}):
-        drawn = picture.draw((flow,), look, **more)
+    for moving in ({}, dots):
+        drawn = picture.draw((flow,), look, dots=moving)
         assert [sum(segment.cell_length for segment in row) for row in drawn.rows] == [size[0]] * size[1]
     places = {subject.id for subject in drawn.order}
     grouped = any(name.startswith("g:") for name in places)
