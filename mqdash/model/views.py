@@ -85,7 +85,7 @@ class MemberView(msgspec.Struct, frozen=True, kw_only=True):
     foreign: bool = False
 
 
-class NodeView(msgspec.Struct, frozen=True, kw_only=True):
+class NodeView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A node of the flow. `kind`: producers, destination, queue, workers, request.
 
     `id` is stable: `p:NAME`, `p:pool/POOL` (workers that publish), `d:NAME`, `q:NAME|GROUP`, `w:NAME|GROUP` (all that take from a
@@ -112,7 +112,7 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
-class EdgeView(msgspec.Struct, frozen=True, kw_only=True):
+class EdgeView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An edge of the flow. `kind`: publish, route, deliver, dead, request.
 
     `total` only grows: its growth since the last frame is the number of messages that passed. `heads` are the newest (all of

@@ -98,6 +98,7 @@ class Store:
         """The picture of now; parts that did not change are the same objects as before."""
         if self._beat.read():
             self._new_second()
+        self._roster.expire()
         flows = tuple([flow.view() for flow in self._flows.values()])
         graves = tuple([grave for flow in self._flows.values() for grave in flow.counts.graves()])
         counts = [flow.counts for flow in self._flows.values()]

@@ -146,7 +146,6 @@ class Roster:
 
     def pool_names(self, broker: str, pool: str) -> list[str]:
         """The names of a pool's shown workers."""
-        self._expire()
         return [
             hand.record.name
             for (of, _), hand in self._hands.items()
@@ -175,7 +174,6 @@ class Roster:
 
     def view(self) -> WorkersView:
         """All rows, by broker and queue; the same object while nothing changed."""
-        self._expire()
         changed = self._stale_order
         if self._stale_order:
             self._order()
@@ -244,7 +242,8 @@ class Roster:
             if hand.record is not None:
                 self._by_queue.setdefault((of, hand.record.queue), []).append(hand)
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
+        """Forget those who went long enough ago."""
         if not self._dying:
             return
         now_s = self._beat.mono_s
