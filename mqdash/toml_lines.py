@@ -32,13 +32,15 @@ class _Scan:
         self._counts: dict[Path, int] = {}
         self._quote = ""
         self._depth = 0
+        self._value: Path = ()
+        self._element = -1
 
     def run(self, text: str) -> dict[Path, int]:
         for number, line in enumerate(text.splitlines(), start=1):
             rest = line
             if not self._quote and self._depth == 0:
                 rest = self._start(line, number)
-            self._skip(rest)
+            self._skip(rest, number)
         return self._lines
 
     def _start(self, line: str, number: int) -> str:
@@ -50,7 +52,8 @@ class _Scan:
         key = _KEY.match(line)
         if key is None:
             return line
-        self._lines.setdefault((*self._table, *_parts(key[1])), number)
+        self._value, self._element = (*self._table, *_parts(key[1])), -1
+        self._lines.setdefault(self._value, number)
         return line[key.end() :]
 
     def _enter(self, name: str, number: int, *, array: bool) -> None:
@@ -67,8 +70,8 @@ class _Scan:
         self._table = path
         self._lines.setdefault(path, number)
 
-    def _skip(self, rest: str) -> None:
-        """Follow multi-line strings, arrays and inline tables to their end."""
+    def _skip(self, rest: str, number: int) -> None:
+        """Follow multi-line strings, arrays and inline tables to their end; note where each table of an array begins."""
         at = 0
         while at < len(rest):
             if self._quote:
@@ -84,6 +87,9 @@ class _Scan:
             if token[0] in {'"""', "'''"}:
                 self._quote = token[0]
             elif token[0] in {"[", "{"}:
+                if token[0] == "{" and self._depth == 1:
+                    self._element += 1
+                    self._lines.setdefault((*self._value, self._element), number)
                 self._depth += 1
             elif token[0] in {"]", "}"}:
                 self._depth = max(0, self._depth - 1)
