@@ -15,7 +15,7 @@ from mqdash.ui.presentation.flow.dots import Dot
 from mqdash.ui.presentation.flow.layout import lay_out
 from mqdash.ui.presentation.flow.lines import grid
 from mqdash.ui.presentation.flow.picture import FlowPicture
-from mqdash.ui.presentation.paint import Look, Subject, plain
+from mqdash.ui.presentation.paint import Drawn, Look, Subject, plain
 from mqdash.ui.presentation.theme import DARK, MONO
 from tests.unit.presentation.sample import alerts_flow, clicks_flow, edge, members, orders_flow
 
