@@ -10,7 +10,6 @@ from mqdash.safe_text import SafeText, literal, safe_text
 from mqdash.ui.presentation import texts
 from mqdash.ui.presentation.flow.columns import COMPACT_BAR, COMPACT_COUNT, name_cells, queue_title
 from mqdash.ui.presentation.flow.layout import MAX_BARS, Layout, bars_of, is_dead
-from mqdash.ui.presentation.flow.lines import Cell, Glyph, grid
 from mqdash.ui.presentation.paint import Canvas, Hit, Look, Subject, cat, right
 from mqdash.ui.presentation.workers import state_style
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from mqdash.model.views import EdgeView, FlowView, MemberView, NodeView
     from mqdash.ui.presentation.flow.layout import LaneRows, MemberPlace, SourcePlace
+    from mqdash.ui.presentation.flow.lines import Cell, Glyph
 
 POOL_PREFIX: Final = "p:pool/"
 _STATE_MARKS: Final = {"hung": "◉", "paused": "◌", "draining": "◐", "stuck": "!", "starting": "…"}
@@ -41,7 +41,7 @@ class _Painter:
         self.names = max((name_cells(queue_title(n)) for n in flow.nodes if n.kind == "queue"), default=0)
 
     def painted(self) -> list[Hit]:
-        lines = grid(self.layout.lines)
+        lines = self.layout.glyphs
         for (x, y), glyph in lines.items():
             self.canvas.put(x, self.top + y, SafeText(glyph.text), self._line_style(glyph))
         sources: dict[int, list[SourcePlace]] = {}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mqdash.ui.presentation.flow.columns import Columns, columns, name_cells
-from mqdash.ui.presentation.flow.lines import FROM_LEFT, Line, Path, polyline
+from mqdash.ui.presentation.flow.lines import FROM_LEFT, Cell, Glyph, Line, Path, grid, polyline
 from mqdash.ui.presentation.flow.order import Graph, Lane, lanes
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class LabelPlace(NamedTuple):
 
 @dataclass(slots=True)
 class Layout:
-    """A laid out flow. `paths`: per edge id the ways its dots may take."""
+    """A laid out flow. `paths`: per edge id the ways its dots may take; `glyphs`: all lines as characters."""
 
     columns: Columns
     height: int = 0
@@ -92,6 +92,7 @@ class Layout:
     labels: list[LabelPlace] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
     paths: dict[str, tuple[Path, ...]] = field(default_factory=dict)
+    glyphs: dict[Cell, Glyph] = field(default_factory=dict)
 
 
 def is_dead(member: MemberView) -> bool:
@@ -205,6 +206,7 @@ class _Drawing:
                 self._forward(edge)
             elif self.graph.falls(edge):
                 self._fall(edge)
+        self.layout.glyphs = grid(self.layout.lines)
         return self.layout
 
     def _line(self, edge: EdgeView, cells: Path, head: str, *, tail: str = "") -> None:
