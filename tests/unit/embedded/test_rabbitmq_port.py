@@ -225,6 +225,51 @@ async def test_a_dead_letter_that_cannot_be_copied_FAILED_and_stays_ours(
         assert (await consumer.settle([(delivery, Ack())]))[0].settled is Settled.SETTLED
 
 
+async def test_R20_a_claim_belongs_to_the_channel_it_came_on(lab: Lab) -> None:
+    await lab.broker.declare(queue())
+    await lab.publish(out("a"), out("b"))
+    async with (
+        lab.broker.consume(Q, name="W1", prefetch=1) as first,
+        lab.broker.consume(Q, name="W2", prefetch=1) as second,
+    ):
+        (mine,), (other,) = await first.take(1), await second.take(1)
+        assert (await first.settle([(other, Ack())]))[0].settled is Settled.STALE
+        assert (await lab.measure()).in_flight == 2
+        assert (await first.settle([(mine, Ack())]))[0].settled is Settled.SETTLED
+
+
+async def test_a_move_that_lost_its_original_meanwhile_is_stale_and_acks_nothing(lab: Lab) -> None:
+    await lab.broker.declare(queue(dead_letter=Route("", "failed")))
+    await lab.broker.declare(queue("failed"))
+    await lab.publish(out())
+    async with lab.broker.consume(Q, name="W1", prefetch=1) as consumer:
+        (delivery,) = await consumer.take(1)
+        lab.server.alarm("memory")
+        moving = asyncio.ensure_future(consumer.settle([(delivery, DeadLetter("Slow"))]))
+        await lab.clock.settle()
+        assert (await consumer.settle([(delivery, Ack())]))[0].settled is Settled.SETTLED
+        lab.server.alarm(None)
+        (outcome,) = await moving
+        assert outcome.settled is Settled.STALE
+        assert "copy is made" in outcome.detail
+    assert (await lab.measure()).out_total == 1
+
+
+async def test_a_move_cut_before_its_proof_is_unknown_and_the_original_comes_again(lab: Lab) -> None:
+    await lab.broker.declare(queue(dead_letter=Route("", "failed")))
+    await lab.broker.declare(queue("failed"))
+    await lab.publish(out())
+    async with lab.broker.consume(Q, name="W1", prefetch=1) as consumer:
+        (delivery,) = await consumer.take(1)
+        lab.server.alarm("memory")
+        moving = asyncio.ensure_future(consumer.settle([(delivery, DeadLetter("Slow"))]))
+        await lab.clock.settle()
+        consumer.crash()
+        assert (await moving)[0].settled is Settled.UNKNOWN
+    await lab.clock.advance(0.01)
+    assert (await lab.measure()).waiting == 1
+
+
 async def test_retry_at_once_requeues_and_later_goes_through_the_ladder(lab: Lab) -> None:
     await lab.broker.declare(queue(dead_letter=Route("", "failed")))
     await lab.broker.declare(queue("failed"))
