@@ -53,8 +53,10 @@ class ConsumerSession:
 
     @property
     def held(self) -> list[Delivery]:
-        """What it holds: in work first, then waiting for it."""
-        return [*self._current, *self._pending]
+        """What it holds: in work first, then waiting for it, then just arrived."""
+        taking = self._taking
+        arrived = taking is not None and taking.done() and not taking.cancelled() and taking.exception() is None
+        return [*self._current, *self._pending, *(taking.result() if taking is not None and arrived else ())]
 
     @property
     def current(self) -> Delivery | None:
@@ -89,20 +91,26 @@ class ConsumerSession:
         """Wait until there is something to work on; False when it is time to leave."""
         worker = self._worker
         while True:
-            if worker.leaving and not self._pending:
-                return False
-            if self._pending and not worker.held_back:
-                return True
-            if self._taking is None and not self._pending and not worker.held_back:
-                self._taking = asyncio.create_task(self._consumer.take(worker.take_limit), name=f"{worker.name} takes")
-                self._taking.add_done_callback(lambda _: worker.wake.set())
             if self._taking is not None and self._taking.done():
                 taken, self._taking = self._taking.result(), None
                 self._took(taken)
-                continue
+            if worker.leaving and not self._pending:
+                return False
+            self._top_up()
+            if self._pending and not worker.held_back:
+                return True
             worker.show()
             await worker.wake.wait()
             worker.wake.clear()
+
+    def _top_up(self) -> None:
+        """Ask for as many as there is room for; large prefetches only when half of it is free, so that batches stay large."""
+        worker = self._worker
+        room = worker.take_limit - len(self._pending)
+        enough = 1 if worker.take_limit < BATCH_FROM else worker.take_limit // 2
+        if self._taking is None and room >= enough and not worker.held_back and not worker.leaving:
+            self._taking = asyncio.create_task(self._consumer.take(room), name=f"{worker.name} takes")
+            self._taking.add_done_callback(lambda _: worker.wake.set())
 
     def _took(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:

@@ -74,11 +74,9 @@ class Lives:
     """A plain link: opens a new life whenever the last one was lost."""
 
     def __init__(self, url: str, clock: Clock) -> None:
-        self.connector: Any = connector_for(parse_url(url), clock=clock, seed=1)
-        self.server = self.connector.server
-        self._broker: Broker | None = None
-        self._opening = asyncio.Lock()
-        self._lost = True
+        connector: Any = connector_for(parse_url(url), clock=clock, seed=1)
+        self.connector = connector
+        self.server = connector.server
 
     async def __call__(self) -> AsyncIterator[Broker]:
         while True:

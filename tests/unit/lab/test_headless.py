@@ -29,7 +29,7 @@ def assert_adds_up(report: Report) -> None:
         assert queue.published == parts, queue
 
 
-async def test_R24_E2_orders_keeps_every_message_when_a_worker_is_killed():
+async def test_R24_E2_orders_keeps_every_message_when_a_worker_is_killed() -> None:
     report, story, _ = await headless(with_kills(ORDERS, [("W2", 3.0)]), RABBIT, length_s=10.0)
     assert_adds_up(report)
     assert (report.lost, report.unknown, report.returned, report.not_kept) == (0, 0, 0, 0)
@@ -47,7 +47,7 @@ async def test_R24_E2_orders_keeps_every_message_when_a_worker_is_killed():
     assert orders.redelivered >= 1
 
 
-async def test_K9_K12_clicks_of_a_killed_member_come_again_after_the_session_timeout():
+async def test_K9_K12_clicks_of_a_killed_member_come_again_after_the_session_timeout() -> None:
     report, story, _ = await headless(hung_first(CLICKS, "C2", 2.0), KAFKA, length_s=4.0)
     assert_adds_up(report)
     clicks = row(report, "clicks/clicks-app")
@@ -61,7 +61,7 @@ async def test_K9_K12_clicks_of_a_killed_member_come_again_after_the_session_tim
     assert taken, "nobody was told to have taken the partition of C2"
 
 
-async def test_S6_S8_alerts_of_a_killed_pager_are_claimed_and_P1_nobody_keeps_for_a_killed_listener():
+async def test_S6_S8_alerts_of_a_killed_pager_are_claimed_and_P1_nobody_keeps_for_a_killed_listener() -> None:
     plan = with_kills(hung_first(ALERTS, "P2", 3.0), [("O1", 2.0)])
     report, story, lab = await headless(plan, REDIS, length_s=8.0)
     assert_adds_up(report)
@@ -77,18 +77,18 @@ async def test_S6_S8_alerts_of_a_killed_pager_are_claimed_and_P1_nobody_keeps_fo
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_E1_same_seed_same_messages(seed):
+async def test_E1_same_seed_same_messages(seed: int) -> None:
     first, _, _ = await headless(ORDERS, RABBIT, length_s=2.0, seed=seed)
     again, _, _ = await headless(ORDERS, RABBIT, length_s=2.0, seed=seed)
     assert first == again
 
 
-async def test_other_seed_other_messages():
+async def test_other_seed_other_messages() -> None:
     first, _, _ = await headless(ORDERS, RABBIT, length_s=3.0, seed=1)
     other, _, _ = await headless(ORDERS, RABBIT, length_s=3.0, seed=2)
     assert row(first, "orders") != row(other, "orders")
 
 
-def test_unknown_worker_to_kill_is_named():
+def test_unknown_worker_to_kill_is_named() -> None:
     with pytest.raises(InputError, match=r"--kill W9: no such worker in orders; there are W1, W2, W3, N1"):
         with_kills(ORDERS, [("W9", 3.0)])

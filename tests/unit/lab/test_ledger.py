@@ -34,7 +34,7 @@ class Naive:
 
 
 @given(st.lists(CALLS, max_size=60))
-def test_the_ledger_counts_as_sets_would(calls: list[tuple[str, str]]):
+def test_the_ledger_counts_as_sets_would(calls: list[tuple[str, str]]) -> None:
     ledger, naive = QueueLedger(), Naive()
     for what, message_id in calls:
         # A worker settles only what it was given.
@@ -54,7 +54,7 @@ def test_the_ledger_counts_as_sets_would(calls: list[tuple[str, str]]):
     assert sorted(ledger.open_ids()) == sorted(naive.open_confirmed)
 
 
-def test_a_second_processing_of_a_long_done_message_is_still_a_duplicate():
+def test_a_second_processing_of_a_long_done_message_is_still_a_duplicate() -> None:
     ledger = QueueLedger()
     for n in range(3 * BLOCK):
         ledger.confirmed(f"p-{n}")
@@ -65,7 +65,7 @@ def test_a_second_processing_of_a_long_done_message_is_still_a_duplicate():
     assert ledger.counts().done == 3 * BLOCK
 
 
-def test_done_messages_cost_no_memory():
+def test_done_messages_cost_no_memory() -> None:
     ledger = QueueLedger()
     for n in range(3 * BLOCK):
         ledger.confirmed(f"p-{n}")
@@ -76,7 +76,7 @@ def test_done_messages_cost_no_memory():
     assert len({id(block) for block in blocks}) == 1
 
 
-def test_a_confirm_counts_in_every_queue_of_its_route():
+def test_a_confirm_counts_in_every_queue_of_its_route() -> None:
     ledger = Ledger(ORDERS.topology_on(ORDERS.families))
     ledger.confirmed(Route("events.fanout"), "1.done")
     ledger.confirmed(Route("logs.topic", "order.completed"), "1.log")
@@ -87,7 +87,7 @@ def test_a_confirm_counts_in_every_queue_of_its_route():
     assert published == {"notifications": 1, "analytics": 1, "logs": 1, "orders": 0}
 
 
-def test_redelivered_is_what_the_broker_says_or_a_second_arrival():
+def test_redelivered_is_what_the_broker_says_or_a_second_arrival() -> None:
     ledger = QueueLedger()
     ledger.delivered("1", redelivered=True)
     ledger.delivered("2", redelivered=None)
@@ -97,7 +97,7 @@ def test_redelivered_is_what_the_broker_says_or_a_second_arrival():
     assert ledger.counts().redelivered == 2
 
 
-def test_P1_a_listener_is_owed_what_was_said_while_it_was_meant_to_listen():
+def test_P1_a_listener_is_owed_what_was_said_while_it_was_meant_to_listen() -> None:
     channels, ops = Channels(), QueueRef("ops.*")
     channels.published([ops])  # nobody listens yet: owed to nobody
     channels.joined("O1", ops)

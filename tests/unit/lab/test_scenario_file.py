@@ -40,25 +40,25 @@ def line_of(text: str, part: str) -> int:
     return next(number for number, line in enumerate(text.splitlines(), start=1) if part in line)
 
 
-def test_shipped_scenarios():
+def test_shipped_scenarios() -> None:
     assert shipped() == ("alerts", "clicks", "orders")
     assert ORDERS.families == (Family.RABBITMQ,)
     assert CLICKS.families == (Family.KAFKA,)
     assert ALERTS.families == (Family.REDIS_STREAMS, Family.REDIS_PUBSUB)
 
 
-def test_the_good_file_is_good():
+def test_the_good_file_is_good() -> None:
     parse_scenario(GOOD, name="good", file="good.toml")
 
 
-def test_one_redis_runs_streams_and_channels_unless_one_is_asked_for():
+def test_one_redis_runs_streams_and_channels_unless_one_is_asked_for() -> None:
     assert ALERTS.runs_on(Family.REDIS_STREAMS) == (Family.REDIS_STREAMS, Family.REDIS_PUBSUB)
     assert ALERTS.runs_on(Family.REDIS_STREAMS, only=Family.REDIS_PUBSUB) == (Family.REDIS_PUBSUB,)
     topology = ALERTS.topology_on((Family.REDIS_STREAMS,))
     assert [queue.ref for queue in topology.queues] == [QueueRef("alerts", "pager")]
 
 
-def test_a_scenario_says_where_it_runs():
+def test_a_scenario_says_where_it_runs() -> None:
     with pytest.raises(InputError, match="scenario orders does not run on kafka; it runs on rabbitmq"):
         ORDERS.check_runs_on(Family.KAFKA)
 
@@ -91,7 +91,7 @@ def test_a_scenario_says_where_it_runs():
         ('pool = "W"', 'pool = "W"\nretry = { attempts = 0 }', "retry", "retry needs attempts >= 1"),
     ],
 )
-def test_every_mistake_names_file_and_line(old, new, at, said):
+def test_every_mistake_names_file_and_line(old: str, new: str, at: str, said: str) -> None:
     assert old in GOOD
     text = GOOD.replace(old, new, 1)
     with pytest.raises(ScenarioError) as caught:
@@ -101,48 +101,48 @@ def test_every_mistake_names_file_and_line(old, new, at, said):
     assert place == f"x.toml:{line_of(text, at)}", str(caught.value)
 
 
-def test_the_second_of_two_tables_is_the_one_named():
+def test_the_second_of_two_tables_is_the_one_named() -> None:
     text = GOOD + '[[workers]]\npool = "V"\nqueue = "jobs"\ncount = -1\n'
     with pytest.raises(ScenarioError, match=rf"x\.toml:{line_of(text, 'count = -1')}: count must not be negative"):
         parse_scenario(text, name="x", file="x.toml")
 
 
-def test_a_missing_key_names_its_table():
+def test_a_missing_key_names_its_table() -> None:
     text = GOOD.replace('pool = "W"\n', "")
     with pytest.raises(ScenarioError, match=rf"x\.toml:{line_of(text, '[[workers]]')}: .*`pool`"):
         parse_scenario(text, name="x", file="x.toml")
 
 
-def test_names_used_twice():
+def test_names_used_twice() -> None:
     text = GOOD + '[[producers]]\nname = "boss"\nto = "work"\n'
     with pytest.raises(ScenarioError, match=r"x\.toml:25: name 'boss' is there twice"):
         parse_scenario(text, name="x", file="x.toml")
 
 
-def test_what_a_family_lacks_is_refused():
+def test_what_a_family_lacks_is_refused() -> None:
     text = 'title = "t"\n[topology.kafka]\ndestinations = [{ name = "t" }]\n[[producers]]\nname = "p"\nto = "t"\nttl_s = 5\n'
     with pytest.raises(ScenarioError, match=r"x\.toml:7: ttl_s of a message exists on rabbitmq only"):
         parse_scenario(text, name="x", file="x.toml")
 
 
-def test_unknown_name_is_guessed():
+def test_unknown_name_is_guessed() -> None:
     with pytest.raises(InputError, match=r"no scenario 'oders': did you mean 'orders'\?"):
         load_scenario("oders")
 
 
-def test_a_file_that_is_not_there(tmp_path: Path):
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match=r"nothing\.toml:1: cannot be read: No such file"):
         load_scenario(str(tmp_path / "nothing.toml"))
 
 
-def test_a_file_that_is_not_text(tmp_path: Path):
+def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     path = tmp_path / "latin.toml"
     path.write_bytes(b'title = "ok"\ntext = "caf\xe9"\n')
     with pytest.raises(ScenarioError, match=r"latin\.toml:2: not UTF-8"):
         load_scenario(str(path))
 
 
-def test_a_file_of_ones_own(tmp_path: Path):
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(GOOD)
     assert load_scenario(str(path)).name == "mine"
