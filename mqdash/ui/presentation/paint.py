@@ -1,6 +1,6 @@
 """A canvas of terminal cells and what the panes are drawn with. Only `SafeText` gets onto it.
 
-Every drawn row is exactly as wide as its canvas, measured in terminal cells: wide characters take two, combining marks none.
+Every drawn row is exactly as wide as its canvas in terminal cells: wide characters take two, combining marks none.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ELLIPSIS: Final = "…"
 class Subject(NamedTuple):
     """What a drawn cell is about.
 
-    `id`: a flow node or edge id, `p:NAME` a producer, `m:NAME` a worker, `c:…` a cause, `x:…` a death, `line:N` a sentence.
+    `id`: a flow node or edge id, `p:NAME` a producer, `m:NAME` a worker, `c:…` a cause, `x:…` a death, `line:N` a line.
     """
 
     broker: str
@@ -53,7 +53,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How a pane is to be drawn: its size in cells, what is selected, where its list is scrolled to (None = the top)."""
+    """How a pane is to be drawn: its size in cells, what is selected, where it is scrolled to (None = the top)."""
 
     width: int
     height: int

@@ -19,11 +19,6 @@ _HINT = "+"
 """A second line that begins with a key says what can be done."""
 
 
-def story_subject(line: StoryLine, at: int, count: int) -> Subject:
-    """What the line is about; a line about nothing is itself, numbered from the oldest so that it keeps its id."""
-    return Subject(line.broker, line.subject or f"line:{count - at}")
-
-
 def level_style(level: str, theme: Theme) -> Style:
     """Colour of a sentence."""
     return {"look": theme.look, "broken": theme.broken, "good": theme.well, "dead": theme.dead}.get(level, theme.text)

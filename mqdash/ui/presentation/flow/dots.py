@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from mqdash.ui.presentation.flow.layout import back_id, is_dead
+from mqdash.ui.presentation.flow.places import back_id, is_dead
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -9,7 +9,7 @@ from mqdash.model.message import Family
 from mqdash.safe_text import SafeText, literal, safe_text
 from mqdash.ui.presentation import texts
 from mqdash.ui.presentation.flow.columns import COMPACT_BAR, COMPACT_COUNT, name_cells, queue_title
-from mqdash.ui.presentation.flow.layout import MAX_BARS, Layout, bars_of, is_dead
+from mqdash.ui.presentation.flow.places import MAX_BARS, Layout, bars_of, is_dead
 from mqdash.ui.presentation.paint import Canvas, Hit, Look, Subject, cat, right
 from mqdash.ui.presentation.workers import state_style
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.style import Style
 
     from mqdash.model.views import EdgeView, FlowView, MemberView, NodeView
-    from mqdash.ui.presentation.flow.layout import LaneRows, MemberPlace, SourcePlace
     from mqdash.ui.presentation.flow.lines import Cell, Glyph
+    from mqdash.ui.presentation.flow.places import LaneRows, MemberPlace, SourcePlace
 
 POOL_PREFIX: Final = "p:pool/"
 _STATE_MARKS: Final = {"hung": "◉", "paused": "◌", "draining": "◐", "stuck": "!", "starting": "…"}

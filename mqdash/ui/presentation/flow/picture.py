@@ -10,7 +10,8 @@ from mqdash.model.broker import LinkState
 from mqdash.safe_text import SafeText, literal, safe_text
 from mqdash.ui.presentation.flow.draw import paint_flow
 from mqdash.ui.presentation.flow.group import grouped
-from mqdash.ui.presentation.flow.layout import is_dead, lay_out, needed_heights
+from mqdash.ui.presentation.flow.layout import lay_out, needed_heights
+from mqdash.ui.presentation.flow.places import is_dead
 from mqdash.ui.presentation.header import FAMILY_WORDS, link_style, link_words
 from mqdash.ui.presentation.lists import empty, matches, more_above, more_below, pane
 from mqdash.ui.presentation.paint import Canvas, Drawn, Hit, Look, Row, Subject, joined, wrapped
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
     from mqdash.model.views import BrokerView, FlowView
     from mqdash.ui.presentation.flow.dots import Dot
-    from mqdash.ui.presentation.flow.layout import Layout
     from mqdash.ui.presentation.flow.lines import Cell
+    from mqdash.ui.presentation.flow.places import Layout
     from mqdash.ui.presentation.theme import Theme
 
 _DOT: Final = "●"
