@@ -1,0 +1,80 @@
+"""What a part is, and how its runs are kept and told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+KEPT = ROOT / ".proof"
+REPORT = ROOT / "docs" / "proof.md"
+HEAD = "# Proof\n\nMade by `make proof`; every figure comes from a run on the brokers it names.\n"
+
+Run = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """`total` runs, the n-th made by `run(n)`; `table` turns them into the lines of its section."""
+
+    name: str
+    title: str
+    total: int
+    run: Callable[[int], Awaitable[Run]]
+    table: Callable[[list[Run]], list[str]]
+
+
+def commit() -> str:
+    """The commit the runs are made on, with a + when the tree is changed."""
+    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "-uno"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def prove(part: Part, *, again: bool) -> bool:
+    """Run what is missing of a part and write its section; whether every run was good."""
+    KEPT.mkdir(exist_ok=True)
+    kept = KEPT / f"{part.name}.ndjson"
+    if again:
+        kept.unlink(missing_ok=True)
+    runs = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    for n in range(len(runs), part.total):
+        run = asyncio.run(_measured(part, n))
+        runs.append(run)
+        with kept.open("a") as file:
+            file.write(json.dumps(run) + "\n")
+        print(f"{part.name} {n + 1}/{part.total}: {json.dumps(run)}", flush=True)
+    _write(part, runs)
+    return all(run.get("good") for run in runs)
+
+
+async def _measured(part: Part, n: int) -> Run:
+    started_s = time.monotonic()
+    run = await part.run(n)
+    return {**run, "took_s": round(time.monotonic() - started_s, 1), "commit": commit(), "at": int(time.time())}
+
+
+def _write(part: Part, runs: list[Run]) -> None:
+    bad = sum(not run.get("good") for run in runs)
+    commits = ", ".join(dict.fromkeys(run["commit"] for run in runs))
+    date = time.strftime("%Y-%m-%d", time.gmtime(runs[-1]["at"]))
+    lines = [
+        f"## {part.title}",
+        "",
+        f"`make proof PART={part.name}` · {len(runs)} runs, {bad} bad · {date} · commit {commits}",
+        "",
+        *part.table(runs),
+    ]
+    text = REPORT.read_text() if REPORT.exists() else HEAD
+    sections = text.split("\n## ")
+    kept = [section for section in sections[1:] if not section.startswith(part.title + "\n")]
+    kept.append("\n".join(lines)[3:] + "\n")
+    REPORT.write_text(sections[0].rstrip() + "\n\n" + "\n".join("## " + section.strip() + "\n" for section in sorted(kept)))

@@ -1,0 +1,69 @@
+"""All parts by name."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from tests.proof.headless import ON, headless
+from tests.proof.part import Part, Run
+from tests.proof.restart import BROKERS, restart_under_load
+
+
+def _median(runs: list[Run], key: str) -> str:
+    values = [run[key] for run in runs if run.get(key) is not None]
+    return f"{statistics.median(values):g}" if values else "–"
+
+
+async def _restart(n: int) -> Run:
+    return await restart_under_load(BROKERS[n % len(BROKERS)])
+
+
+def _restarts(runs: list[Run]) -> list[str]:
+    lines = [
+        "RabbitMQ killed with -9 and restarted under the dashboard with a producer aiming at 500 msgs/s. Times are medians in",
+        "seconds: until the screen said so (after the kill), until the producer's next confirm (after the broker was back).",
+        "",
+        "| broker | kills | confirmed | lost | duplicates | said after | resumed after | reached msgs/s |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name in BROKERS:
+        mine = [run for run in runs if run["broker"] == name]
+        if mine:
+            sums = {key: sum(run[key] for run in mine) for key in ("confirmed", "lost", "duplicates")}
+            lines.append(
+                f"| {name} | {len(mine)} | {sums['confirmed']:,} | {sums['lost']} | {sums['duplicates']} "
+                f"| {_median(mine, 'said_s')} | {_median(mine, 'resumed_s')} | {_median(mine, 'rate_per_s')} |"
+            )
+    return lines
+
+
+async def _headless(n: int) -> Run:
+    return await headless(ON[n % len(ON)])
+
+
+def _headlesses(runs: list[Run]) -> list[str]:
+    lines = [
+        "`mqdash lab SCENARIO [URL] --for 10s --kill WORKER@3s --json`: lost by id, and the killed worker's messages redelivered.",
+        "",
+        "| scenario | broker | worker killed | runs | published | redelivered | lost | duplicates | median s |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for on in ON:
+        mine = [run for run in runs if (run["scenario"], run["broker"]) == (on.scenario, on.broker)]
+        if mine:
+            sums = {key: sum(run[key] for run in mine) for key in ("published", "redelivered", "lost", "duplicates")}
+            lines.append(
+                f"| {on.scenario} | {on.broker} | {on.worker} | {len(mine)} | {sums['published']:,} "
+                f"| {sums['redelivered']} | {sums['lost']} | {sums['duplicates']} | {_median(mine, 'took_s')} |"
+            )
+    return lines
+
+
+PARTS: dict[str, Any] = {
+    part.name: part
+    for part in (
+        Part(name="restart", title="Broker killed under load", total=30, run=_restart, table=_restarts),
+        Part(name="headless", title="A worker killed in the lab", total=20 * len(ON), run=_headless, table=_headlesses),
+    )
+}
