@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import stat
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +21,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import platformdirs
 
-from mqdash.brokers.url import BrokerUrl, parse_url
 from mqdash.errors import ConfigError
-from mqdash.model.secret import Secret
 from mqdash.toml_lines import line_at, lines_of
 
 if TYPE_CHECKING:
@@ -164,40 +161,3 @@ def _validate(path: Path, text: str, found: dict[str, Any]) -> None:
 def _meant(key: str, known: tuple[str, ...]) -> str:
     close = difflib.get_close_matches(key, known, n=1)
     return f", did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
-
-
-def resolve(target: str, config: Config, env: Mapping[str, str]) -> tuple[BrokerUrl, Profile | None]:
-    """A URL or `@PROFILE` as a broker URL with its password found (environment, then file; semantics §5.1).
-
-    Raises:
-        ConfigError: no such profile, or its password file is open to others.
-        UrlError: the URL cannot be understood.
-    """
-    if not target.startswith("@"):
-        return parse_url(target), None
-    name = target[1:]
-    profile = config.profiles.get(name)
-    if profile is None:
-        known = (
-            ", ".join(f"@{found}" for found in config.profiles) or f"none; add [profiles.{name}] to {default_path()}"
-        )
-        msg = f"no profile called @{name}; there are {known}"
-        raise ConfigError(msg)
-    url = parse_url(profile.url)
-    password = env.get(f"MQDASH_{name.upper().replace('-', '_')}_PASSWORD")
-    if password is None and profile.password_file:
-        password = _password_from(Path(profile.password_file).expanduser())
-    return (url if password is None else msgspec.structs.replace(url, password=Secret(password))), profile
-
-
-def _password_from(path: Path) -> str:
-    try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        if mode & 0o077:
-            msg = f"{path}: others can read this password file (mode {mode:o}); run chmod 600 on it"
-            raise ConfigError(msg)
-        return path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        msg = f"{path}: the password file cannot be read: {why}"
-        raise ConfigError(msg) from None

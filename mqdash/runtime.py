@@ -16,11 +16,11 @@ from mqdash.brokers.supervise import Link
 from mqdash.brokers.url import BrokerUrl, parse_url
 from mqdash.bus import EventBus
 from mqdash.clock import SystemClock
-from mqdash.config import resolve
 from mqdash.control.actions import Control
 from mqdash.control.attachment import Attachment
 from mqdash.control.audit import Audit
 from mqdash.control.monitor import Monitor
+from mqdash.control.profiles import resolve
 from mqdash.errors import InputError, MqdashError
 from mqdash.lab.scenario import Scenario
 from mqdash.model.events import Noted
@@ -234,7 +234,7 @@ class Runtime:
 def run_dashboard(targets: Sequence[Target], config: Config) -> int:
     """Open the dashboard; returns its exit code."""
     from mqdash import logs
-    from mqdash.ui.app import MqdashApp, Settings
+    from mqdash.ui.app import MqdashApp, Settings, show
 
     why_no_log = logs.to_file(config.log_path)
     for target in targets:
@@ -246,8 +246,7 @@ def run_dashboard(targets: Sequence[Target], config: Config) -> int:
                 runtime.note(targets[0].name, why_no_log)
             settings = Settings(motion=config.motion, mouse=config.mouse, keys=config.keys, state_dir=config.state_path)
             app = MqdashApp(runtime.store, runtime.bus, runtime.control, settings, runtime.clock)
-            await app.run_async(mouse=config.mouse)
-            return app.return_code or 0
+            return await show(app)
 
     return asyncio.run(body())
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mqdash import config
+from mqdash.control.profiles import resolve
 from mqdash.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -58,9 +59,9 @@ def test_a_profile_finds_its_password_in_environment_then_file(tmp_path: Path) -
     secret.chmod(0o600)
     profile = config.Profile(url="amqp://u@h", password_file=str(secret))
     found = config.Config(profiles={"my-shop": profile})
-    url, _ = config.resolve("@my-shop", found, {})
+    url, _ = resolve("@my-shop", found, {})
     assert url.password.reveal() == "from-file"
-    url, _ = config.resolve("@my-shop", found, {"MQDASH_MY_SHOP_PASSWORD": "from-env"})
+    url, _ = resolve("@my-shop", found, {"MQDASH_MY_SHOP_PASSWORD": "from-env"})
     assert url.password.reveal() == "from-env"
 
 
@@ -70,11 +71,11 @@ def test_a_password_file_others_can_read_is_refused(tmp_path: Path) -> None:
     secret.chmod(0o644)
     found = config.Config(profiles={"a": config.Profile(url="amqp://u@h", password_file=str(secret))})
     with pytest.raises(ConfigError, match="chmod 600") as refused:
-        config.resolve("@a", found, {})
+        resolve("@a", found, {})
     assert "canary" not in str(refused.value)
 
 
 def test_an_unknown_profile_names_the_known_ones() -> None:
     found = config.Config(profiles={"shop": config.Profile(url="amqp://h")})
     with pytest.raises(ConfigError, match="there are @shop"):
-        config.resolve("@prod", found, {})
+        resolve("@prod", found, {})
