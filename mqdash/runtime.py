@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mqdash.clock import Clock
     from mqdash.config import Config
     from mqdash.lab.headless import Report
+    from mqdash.model.events import Event
 
 log = logging.getLogger(__name__)
 

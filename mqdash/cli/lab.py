@@ -84,7 +84,7 @@ def _json(report: Report) -> str:
 
 def _table(report: Report) -> str:
     columns = ("published", "acked", "waiting", "in_flight", "dead", "expired", "dropped", "redelivered")
-    rows = [("queue", *columns)]
+    rows: list[tuple[str, ...]] = [("queue", *columns)]
     rows += [(queue.name, *(str(getattr(queue, name)) for name in columns)) for queue in report.queues]
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     lines = [
