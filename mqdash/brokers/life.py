@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from mqdash.errors import BrokerError, ConnectionLost
 
@@ -132,7 +132,8 @@ class Link:
         Raises:
             ConnectionLost: the link ended first.
         """
-        await asyncio.wait({task, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+        first: tuple[asyncio.Future[Any], ...] = (task, self._ended)
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
         self.check()

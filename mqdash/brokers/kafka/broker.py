@@ -6,7 +6,7 @@ import asyncio
 import random
 import uuid
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mqdash.brokers.kafka import measuring, topics
 from mqdash.brokers.kafka.browsing import newest_records
@@ -39,6 +39,9 @@ NOTES = (
 )
 
 
+Opened = TypeVar("Opened", bound="KafkaLife")
+
+
 class KafkaConnector:
     """Opens lives. Knows across them which dead-letter topic a group was declared with."""
 
@@ -55,7 +58,7 @@ class KafkaConnector:
         """A writable life."""
         return await self._open(KafkaBroker)
 
-    async def _open(self, kind: type[KafkaLife]) -> KafkaLife:
+    async def _open(self, kind: type[Opened]) -> Opened:
         try:
             async with asyncio.timeout(CONNECT_LIMIT_S):
                 way = await Way.find(self.url)

@@ -16,7 +16,6 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from mqdash.brokers.kafka.errors import translated
-from mqdash.brokers.kafka.moving import Mover
 from mqdash.brokers.kafka.records import delay_s_of, message_of
 from mqdash.brokers.kafka.way import stop
 from mqdash.brokers.kafka.window import Window
@@ -27,6 +26,7 @@ from mqdash.model.topology import Route
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from mqdash.brokers.kafka.moving import Mover
     from mqdash.brokers.kafka.owners import Owners
     from mqdash.brokers.life import Life
     from mqdash.model.delivery import PartitionMove, Verdict
@@ -312,13 +312,13 @@ class KafkaConsumer(Link):
         await self._mover.close()
 
 
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+class _Listener(ConsumerRebalanceListener):
     """Tells the consumer about its assignment."""
 
     def __init__(self, consumer: KafkaConsumer) -> None:
         self._consumer = consumer
 
-    def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+    def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # noqa: ARG002 - eager: always all
         self._consumer.revoked()
 
     def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:

@@ -98,21 +98,22 @@ class KafkaPublisher(Link):
             return [Receipt(Sent.UNKNOWN, self.cause)] * len(batch)
         sending = asyncio.ensure_future(self._produce(batch))
         try:
-            await asyncio.wait({sending, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+            first: tuple[asyncio.Future[Any], ...] = (sending, self._ended)
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
                 return sending.result()
-            return [Receipt(Sent.UNKNOWN, self.cause or "")] * len(batch)
+            return [Receipt(Sent.UNKNOWN, str(self.cause))] * len(batch)
         finally:
             sending.cancel()
 
     async def _produce(self, batch: Sequence[Outgoing]) -> list[Receipt]:
         started = [await self._start(outgoing) for outgoing in batch]
         futures = [one for one in started if not isinstance(one, Receipt)]
-        results = iter(await asyncio.gather(*futures, return_exceptions=True))
-        receipts = [one if isinstance(one, Receipt) else _receipt(next(results)) for one in started]
-        if any(isinstance(one, asyncio.Future) and isinstance(one.exception(), _BROKEN) for one in futures):
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        if any(isinstance(result, _BROKEN) for result in results):
             await self._renew()
-        return receipts
+        ended = iter(results)
+        return [one if isinstance(one, Receipt) else _receipt(next(ended)) for one in started]
 
     async def _start(self, outgoing: Outgoing) -> asyncio.Future[Any] | Receipt:
         route, message = outgoing.route, outgoing.message

@@ -1,0 +1,85 @@
+"""redis-py's errors in words, as mqdash's own. The first word of a server's error decides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from redis import exceptions as redis
+
+from mqdash.errors import (
+    AccessRefused,
+    BrokerError,
+    BrokerUnavailable,
+    Conflict,
+    ConnectionLost,
+    ConsumerCancelled,
+    LoginRefused,
+    NotFound,
+)
+
+if TYPE_CHECKING:
+    from mqdash.brokers.url import BrokerUrl
+
+_LONGEST = 200
+
+
+def login_error(url: BrokerUrl, error: BaseException) -> BrokerError:
+    """Why a connection did not open, after the port itself had answered as Redis does."""
+    text = str(error)
+    user = url.user or "default"
+    if "DB index" in text or "SELECT is not allowed" in text:
+        return NotFound(url.safe, f"there is no database {url.path!r}")
+    if isinstance(error, redis.NoPermissionError):
+        return AccessRefused(url.safe, f"user {user!r} is logged in, but may not use the commands mqdash needs")
+    if isinstance(error, redis.AuthenticationError) or "NOAUTH" in text or "without any password" in text:
+        asked = "" if url.password else " (the broker wants a password)"
+        return LoginRefused(url.safe, f"login refused for user {user!r}{asked}")
+    if isinstance(error, redis.BusyLoadingError):
+        return BrokerUnavailable(url.safe, "the broker is loading its data")
+    if isinstance(error, redis.ConnectionError | redis.TimeoutError | OSError | TimeoutError):
+        return BrokerUnavailable(url.safe, f"{url.address} closed the connection or did not answer during the login")
+    return translated(url.safe, error)
+
+
+def translated(broker: str, error: BaseException, *, what: str = "") -> BrokerError:
+    """The error of a command as one of ours; `what` names the stream or group it was about."""
+    about = f" ({what})" if what else ""
+    if isinstance(error, BrokerError):
+        return error
+    if isinstance(error, redis.NoPermissionError):
+        return AccessRefused(broker, f"logged in, but a right is missing{about}")
+    if isinstance(error, redis.ResponseError):
+        return _told(broker, str(error), about)
+    return ConnectionLost(broker, f"{cause_of(error)}{about}")
+
+
+def _told(broker: str, text: str, about: str) -> BrokerError:
+    code = text.partition(" ")[0]
+    if code in {"NOGROUP", "UNBLOCKED"}:
+        return ConsumerCancelled(broker, f"stream or group was deleted{about}")
+    if code == "WRONGTYPE":
+        return Conflict(broker, f"that key is no stream{about}")
+    return BrokerError(broker, f"{reason(text)}{about}")
+
+
+def reason(text: str) -> str:
+    """A server's error in its words, cut; the common ones explained."""
+    explained = {
+        "OOM": "the broker is out of memory and refuses writes (OOM)",
+        "READONLY": "the node is a replica and refuses writes (READONLY)",
+        "MISCONF": "the broker cannot save to disk and refuses writes (MISCONF)",
+        "LOADING": "the broker is loading its data (LOADING)",
+        "WRONGTYPE": "that key holds something else (WRONGTYPE)",
+        "NOPERM": "a right is missing (NOPERM)",
+    }
+    return explained.get(text.partition(" ")[0], text[:_LONGEST])
+
+
+def cause_of(error: BaseException) -> str:
+    """Why a connection is gone."""
+    if isinstance(error, TimeoutError | redis.TimeoutError):
+        return "no answer in time"
+    text = str(error)
+    if "closed by server" in text or isinstance(error, ConnectionResetError):
+        return "the broker closed the connection"
+    return "the connection dropped"
