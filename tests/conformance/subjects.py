@@ -173,7 +173,11 @@ _EMBEDDED = {
     "embedded-redis": ("embedded://redis", Family.REDIS_STREAMS, REDIS),
 }
 _WIRE_LIMITS = frozenset({"wire_limits"})  # what cannot be put on a wire is refused; the embedded brokers have none
-_REAL = {"rabbitmq": (Family.RABBITMQ, RABBITMQ | _WIRE_LIMITS)}
+_REAL = {
+    "rabbitmq": (Family.RABBITMQ, RABBITMQ | _WIRE_LIMITS),
+    "kafka": (Family.KAFKA, KAFKA),
+    "redis": (Family.REDIS_STREAMS, REDIS),
+}
 
 
 def make_subject(name: str) -> Subject:

@@ -43,15 +43,13 @@ class RabbitObserver:
     @property
     def info(self) -> BrokerInfo:
         """See `mqdash.brokers.base.Observer.info`."""
-        told = self._management.missing
-        source = f"management API not in use: {told}" if told else f"management API: {self._management.address}"
         return BrokerInfo(
             family=Family.RABBITMQ,
             version=self._life.control.version,
             url=self._life.url.safe,
             writable=self._writable,
             abilities=ABILITIES,
-            notes=(source,),
+            notes=(self._management.told,),
         )
 
     async def catalog(self, *, prefix: str = "", after: str | None = None, limit: int = 500) -> Page:

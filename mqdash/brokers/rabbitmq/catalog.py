@@ -147,17 +147,24 @@ class Catalog:
         return answer.message_count, answer.consumer_count
 
     async def _delayed(self, name: str, stats: dict[str, dict[str, Any]]) -> int | None:
-        """What sits in the queue's wait ladder. Rungs are looked at only where they may exist."""
+        """What sits in the queue's wait ladder; None where nobody can tell which rungs exist.
+
+        A missing rung is never asked for: the broker logs every wrong question.
+        """
+        known = self._known
         rungs = [wait.ref.name for wait in moves.wait_queues(name)]
-        if stats:
-            rungs = [rung for rung in rungs if rung in stats or rung in self._known.rungs]
-        elif not self._known.rungs.intersection(rungs) and name in self._known.without_rungs:
-            rungs = []
-        waiting = [await self._depth(rung) for rung in rungs]
-        present = [depth[0] for depth in waiting if depth is not None]
-        if not present:
-            self._known.without_rungs.add(name)
-        return sum(present)
+        if not stats and name not in known.declared_here and not known.rungs.intersection(rungs):
+            return None
+        waiting = 0
+        for rung in rungs:
+            if rung not in stats and rung not in known.rungs:
+                continue
+            depth = await self._depth(rung)
+            if depth is None:
+                known.rungs.discard(rung)
+            else:
+                waiting += depth[0]
+        return waiting
 
     async def _statistics(self, names: list[str]) -> dict[str, dict[str, Any]]:
         if not await self._management.reachable():

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 class Known:
     """Names and arguments seen or declared.
 
-    `asked`: queues somebody asked for; `tags`: consumers of ours; `rungs`: wait queues that were declared;
-    `without_rungs`: queues found without any; `returns_left`: how often a quorum queue's worst message may still be
-    given back (F1).
+    `asked`: queues somebody asked for; `declared_here`: queues this connector declared; `tags`: consumers of ours;
+    `rungs`: wait queues that exist; `returns_left`: how often a quorum queue's worst message may still be given back
+    (F1).
     """
 
     def __init__(self) -> None:
@@ -25,12 +25,13 @@ class Known:
         self.asked: set[str] = set()
         self.tags: set[str] = set()
         self.rungs: set[str] = set()
-        self.without_rungs: set[str] = set()
+        self.declared_here: set[str] = set()
         self.returns_left: dict[str, int] = {}
 
     def declared(self, topology: Topology) -> None:
         """All of it exists."""
         self.queues.update((queue.ref.name, queue) for queue in topology.queues)
+        self.declared_here.update(queue.ref.name for queue in topology.queues)
         self.destinations.update((one.name, one) for one in topology.destinations)
         self.bindings.update(dict.fromkeys(topology.bindings))
 
@@ -44,6 +45,7 @@ class Known:
         for queue in topology.queues:
             self.queues.pop(queue.ref.name, None)
             self.asked.discard(queue.ref.name)
+            self.declared_here.discard(queue.ref.name)
             self.returns_left.pop(queue.ref.name, None)
         for one in topology.destinations:
             self.destinations.pop(one.name, None)

@@ -40,7 +40,8 @@ class Life:
             BrokerUnavailable, LoginRefused, AccessRefused, NotFound, WrongProtocol, TlsFailed: with the cause in words.
         """
         self.control = await self.open("control")
-        self._probe = asyncio.get_running_loop().create_task(self._watch(), name=f"probe {self.url.safe}")
+        channel = await self.control.channel()
+        self._probe = asyncio.get_running_loop().create_task(self._watch(channel), name=f"probe {self.url.safe}")
 
     async def open(self, name: str) -> Link:
         """Another connection of this life.
@@ -95,26 +96,13 @@ class Life:
         for link in list(self._links):
             link.kill(cause, wanted=False)
 
-    async def _watch(self) -> None:
-        channel = await self._probe_channel()
-        while channel is not None:
+    async def _watch(self, channel: Channel) -> None:
+        while True:
             await self._clock.sleep(PROBE_EVERY_S)
-            loop = asyncio.get_running_loop()
-            asked_s = loop.time()
             try:
                 await channel.call("basic_qos", prefetch_count=0, timeout_s=PROBE_TIMEOUT_S)
             except ConnectionLost:
                 return  # told by the connection itself
             except BrokerError as error:
-                if loop.time() - asked_s > 2 * PROBE_TIMEOUT_S:
-                    channel = await self._probe_channel()  # it was our own loop that stood still
-                    continue
-                self._end(f"no answer for {PROBE_TIMEOUT_S:g} s ({error.text})")
+                self._end(error.text)
                 return
-
-    async def _probe_channel(self) -> Channel | None:
-        try:
-            return await self.control.channel()
-        except BrokerError as error:
-            self._end(error.text)
-            return None

@@ -49,6 +49,13 @@ class Management:
         return self._client is not None
 
     @property
+    def told(self) -> str:
+        """Whether it is in use, in a sentence."""
+        if self._client is not None:
+            return f"management API: {self.address}"
+        return f"management API not in use: {self.missing or 'not asked yet'}"
+
+    @property
     def _due(self) -> bool:
         """Whether it is not found yet and may be looked for now."""
         return self._client is None and (not self.missing or self._clock.monotonic() >= self._ask_again_at)

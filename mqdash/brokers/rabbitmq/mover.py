@@ -90,7 +90,6 @@ class Mover:
             await declare_wait_queue(self._link, wait)
             self._declared_at[name] = now
             self._known.rungs.add(name)
-            self._known.without_rungs.discard(_served(name))
 
     async def _ready(self) -> ConfirmingPublisher:
         async with self._opening:
