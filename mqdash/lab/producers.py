@@ -79,7 +79,7 @@ class Producer:
         self._family = family
         self._crew = crew
         self._composer = Composer(spec, rng=crew.rng(f"producer {spec.name}"), instance=crew.instance)
-        self._sway_at_s = 0.0
+        self._began_s: float | None = None  # the swing starts with the producer, so that runs are alike
         self._on = spec.on
         self._rate_per_s = spec.rate_per_s
         self._burst_left = 0
@@ -192,10 +192,11 @@ class Producer:
     async def _publish_until(self, lost: asyncio.Task[str]) -> None:
         clock = self._crew.clock
         last_s = clock.monotonic()
+        self._began_s = last_s if self._began_s is None else self._began_s
         self._broken = False
         while not (lost.done() or self._broken):
             now_s = clock.monotonic()
-            self._owe(now_s, now_s - last_s)
+            self._owe(now_s - self._began_s, now_s - last_s)
             last_s = now_s
             publisher = self._publisher
             assert publisher is not None
@@ -203,13 +204,13 @@ class Producer:
                 self._send_due(publisher)
             await clock.sleep(self._wait_s())
 
-    def _owe(self, now_s: float, passed_s: float) -> None:
+    def _owe(self, age_s: float, passed_s: float) -> None:
         if not self._on:
             self._owed = 0.0
             return
         rate_per_s = self._rate_per_s
         if self.spec.sway:
-            rate_per_s *= 1 + self.spec.sway * math.sin(2 * math.pi * now_s / self.spec.sway_period_s)
+            rate_per_s *= 1 + self.spec.sway * math.sin(2 * math.pi * age_s / self.spec.sway_period_s)
         self._owed = min(self._owed + rate_per_s * passed_s, max(1.0, rate_per_s * BACKLOG_S))
 
     def _send_due(self, publisher: Publisher) -> None:
