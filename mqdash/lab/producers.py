@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mqdash.lab.crew import Crew
     from mqdash.lab.scenario import ProducerSpec
 
-TICK_S: Final = 0.01
+TICK_S: Final = 0.02
 LONGEST_WAIT_S: Final = 0.05
 WINDOW: Final = 2000
 BURST_BATCH: Final = 250
