@@ -27,7 +27,6 @@ FLIP_S: Final = 0.1
 """Idle and busy are told at most this often; every other change at once."""
 UNLIMITED_TAKE: Final = 500
 CONTROLS: Final = frozenset({"kill", "hang", "crash", "finish", "pause", "prefetch", "work"})
-ENDED: Final = frozenset({WorkerState.KILLED, WorkerState.CRASHED, WorkerState.GONE})
 
 
 class Worker:
