@@ -27,7 +27,7 @@ class _Gone(msgspec.Struct, frozen=True):
 
 def id_of(delivery: Delivery) -> str:
     """The message's id, or where it is when it has none."""
-    return delivery.message.id or str(delivery.claim or "")
+    return delivery.message.id or delivery.message.correlation_id or str(delivery.claim or "")
 
 
 class Handovers:
