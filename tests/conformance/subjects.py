@@ -52,8 +52,8 @@ RABBITMQ = frozenset(
 # Settling behind an open offset is HELD on a log, and an entry of a dead consumer stays its own until it is claimed: bodies
 # that ask for "settle" or "requeue" tell the story of a queue.
 _LOGS = frozenset({"publish", "crash", "prefetch", "cancels", "dead_letters", "retry", "requests", "pause", "measures"})
-KAFKA = _LOGS | {"refuses", "gives_back"}
-REDIS = _LOGS | {"settle", "shares"}
+KAFKA = _LOGS | {"refuses", "gives_back", "commits"}  # forward only, over a contiguous prefix
+REDIS = _LOGS | {"settle", "shares", "claims", "channels"}  # takes over from others; Pub/Sub beside streams
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,8 @@ def _rabbit_work(name: str, limits: dict[str, Any]) -> Work:
 
 
 def _kafka_work(name: str, limits: dict[str, Any]) -> Work:
-    queue, dead = QueueRef(name, "workers"), QueueRef(f"{name}.dlq", "letters")
+    # One group name is one group on the whole cluster, whatever topics it reads.
+    queue, dead = QueueRef(name, f"{name}-workers"), QueueRef(f"{name}.dlq", f"{name}-letters")
     return Work(Route(name), queue, dead, _log_topology("topic", Family.KAFKA, queue, dead, limits))
 
 
@@ -169,14 +170,15 @@ _PLACES: dict[Family, Callable[[str, dict[str, Any]], Work]] = {
 _EMBEDDED = {
     "embedded-rabbitmq-3.10": ("embedded://rabbitmq?version=3.10", Family.RABBITMQ, RABBITMQ),
     "embedded-rabbitmq-4": ("embedded://rabbitmq?version=4.0", Family.RABBITMQ, RABBITMQ),
-    "embedded-kafka": ("embedded://kafka", Family.KAFKA, KAFKA),
-    "embedded-redis": ("embedded://redis", Family.REDIS_STREAMS, REDIS),
+    "embedded-kafka": ("embedded://kafka", Family.KAFKA, KAFKA | {"cuts"}),
+    "embedded-redis": ("embedded://redis", Family.REDIS_STREAMS, REDIS | {"cuts"}),
 }
+# "cuts": a proxy before the broker can cut a life; a Kafka client goes on to the addresses the cluster tells it.
 _WIRE_LIMITS = frozenset({"wire_limits"})  # what cannot be put on a wire is refused; the embedded brokers have none
 _REAL = {
     "rabbitmq": (Family.RABBITMQ, RABBITMQ | _WIRE_LIMITS),
     "kafka": (Family.KAFKA, KAFKA),
-    "redis": (Family.REDIS_STREAMS, REDIS),
+    "redis": (Family.REDIS_STREAMS, REDIS | {"cuts"}),
 }
 
 

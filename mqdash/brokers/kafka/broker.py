@@ -156,8 +156,15 @@ class KafkaBroker(KafkaLife):
         self._graves |= {queue.ref: queue.dead_letter for queue in topology.queues if queue.dead_letter is not None}
 
     async def remove(self, topology: Topology) -> None:
-        """Delete the topics and the side topics of the groups; a group without offsets is forgotten by the cluster."""
+        """Delete the topics and the side topics of the groups; a group without offsets is forgotten by the cluster.
+
+        Our own members of a removed group are told; members elsewhere notice when their topic is gone.
+        """
         self.check()
+        gone = {queue.ref for queue in topology.queues}
+        for member in self._members:
+            if member.ref in gone:
+                member.cancel(f"the queue {member.ref} was removed")
         names = {destination.name for destination in topology.destinations}
         for queue in topology.queues:
             names |= set(topics.side_topics(queue)) if queue.ref.group else {queue.ref.name}
@@ -248,7 +255,7 @@ class KafkaBroker(KafkaLife):
 
     async def _topics_of(self, ref: QueueRef) -> frozenset[str]:
         existing = await self._cluster.topics()
-        return frozenset({ref.name, *(name for name in retry_topics(ref.name, ref.group) if name in existing)})
+        return frozenset(name for name in (ref.name, *retry_topics(ref.name, ref.group)) if name in existing)
 
     async def _make_retry_topics(self, ref: QueueRef) -> None:
         partitions = (await self._cluster.topics()).get(ref.name, 1)

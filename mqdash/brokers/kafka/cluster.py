@@ -26,10 +26,11 @@ _DEAD = "Dead"
 
 
 class GroupMember(msgspec.Struct, frozen=True):
-    """A member as the coordinator names it; `address` without the leading slash of Java."""
+    """A member as the coordinator names it; `address` without the leading slash of Java, `topics` it subscribed to."""
 
     client_id: str
     address: str
+    topics: frozenset[str]
     places: frozenset[tuple[str, int]]
 
 
@@ -111,9 +112,10 @@ def places_of(topics: dict[str, int], *names: str) -> list[TopicPartition]:
 
 
 def _member(member: Any) -> GroupMember:
-    _, client_id, address, _, assignment = member[:5]
+    _, client_id, address, subscription, assignment = member[:5]
+    topics = ConsumerProtocol.METADATA.decode(subscription).subscription if subscription else ()
     places: frozenset[tuple[str, int]] = frozenset()
     if assignment:
         decoded = ConsumerProtocol.ASSIGNMENT.decode(assignment)
         places = frozenset((topic, partition) for topic, partitions in decoded.assignment for partition in partitions)
-    return GroupMember(client_id, address.lstrip("/"), places)
+    return GroupMember(client_id, address.lstrip("/"), frozenset(topics), places)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +21,7 @@ from mqdash.brokers.kafka.records import delay_s_of, message_of
 from mqdash.brokers.kafka.way import stop
 from mqdash.brokers.kafka.window import Window
 from mqdash.brokers.life import Link
+from mqdash.errors import ConsumerCancelled
 from mqdash.model.delivery import Ack, Delivery, Outcome, RecordClaim, Settled
 from mqdash.model.topology import Route
 
@@ -39,6 +41,8 @@ SETTLED: Final = Outcome(Settled.SETTLED)
 HELD: Final = Outcome(Settled.HELD, "done behind an open offset")
 STALE: Final = Outcome(Settled.STALE, "the partition was given away, or this record is settled already")
 _Mark = tuple[Window, int]
+_assignments = itertools.count(1)
+"""Counts the assignments of all our members together: a claim of one member must not look like another one's."""
 
 
 class KafkaConsumer(Link):
@@ -68,7 +72,7 @@ class KafkaConsumer(Link):
         self._find_topics = find_topics
         self._topics: frozenset[str] = frozenset()
         self._look_again = False
-        self._assignment = 0
+        self._assignment = next(_assignments)
         self._windows: dict[TopicPartition, Window] = {}
         self._arrived: deque[Delivery] = deque()
         self._waiting_for: dict[TopicPartition, float] = {}
@@ -76,6 +80,7 @@ class KafkaConsumer(Link):
         self._polling: asyncio.Task[None] | None = None
         self._settling = asyncio.Lock()
         self._paused = False
+        self._cancelled: ConsumerCancelled | None = None
         self._changed = asyncio.Event()
 
     @property
@@ -93,11 +98,14 @@ class KafkaConsumer(Link):
         """See `mqdash.brokers.base.Consumer.take`. A cancelled take loses nothing: its poll goes on for the next one."""
         while True:
             self.check()
+            if self._cancelled is not None:
+                raise self._cancelled
             if self._arrived and not self._paused:
                 return [self._arrived.popleft() for _ in range(min(max(limit, 1), len(self._arrived)))]
             if self._look_again:
                 self._look_again = False
                 self._subscribe(await self._find_topics())
+                continue
             if self._paused or self._room() <= 0:
                 self._changed.clear()
                 waiting = asyncio.ensure_future(self._changed.wait())
@@ -161,7 +169,9 @@ class KafkaConsumer(Link):
         return self._prefetch - sum(window.open for window in self._windows.values())
 
     def _subscribe(self, topics: frozenset[str]) -> None:
-        if topics != self._topics:
+        if self.ref.name not in topics:
+            self.cancel(f"topic {self.ref.name!r} was deleted")
+        elif topics != self._topics:
             self._topics = topics
             self._client.subscribe(topics=sorted(topics), listener=_Listener(self))
 
@@ -252,10 +262,15 @@ class KafkaConsumer(Link):
         self._wake()
 
     def _end_assignment(self) -> None:
-        self._assignment += 1
+        self._assignment = next(_assignments)
         self._windows.clear()
         self._arrived.clear()
         self._waiting_for.clear()
+
+    def cancel(self, cause: str) -> None:
+        """The queue is gone: `take` says so from now on."""
+        self._cancelled = ConsumerCancelled(self.life.broker, cause)
+        self._wake()
 
     def moved(self) -> Sequence[PartitionMove]:
         """Partitions that came to us since the last call."""

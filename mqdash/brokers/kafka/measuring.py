@@ -47,6 +47,8 @@ async def _group(
 ) -> Measurement:
     committed = await cluster.committed(ref.group)
     members = await cluster.members(ref.group)
+    if members is not None:  # a group may read other topics, too: those members are not this queue's
+        members = tuple(member for member in members if ref.name in member.topics)
     partitions = tuple(
         _partition(place, ends[place], committed.get(place), members)
         for place in places_of(topics, ref.name)
@@ -127,14 +129,16 @@ async def catalog(cluster: Cluster, *, prefix: str, after: str | None, limit: in
 async def _group_entities(cluster: Cluster, group: str, shown: frozenset[str], ours: frozenset[str]) -> list[Entity]:
     members = await cluster.members(group) or ()
     read = {place.topic for place in await cluster.committed(group)}
-    read |= {topic for member in members for topic, _ in member.places}
+    read |= {topic for member in members for topic in member.topics}
     found: list[Entity] = []
     for name in sorted(read & shown):
         ref = QueueRef(name, group)
         found.append(Queue(ref=ref, kind="group", family=Family.KAFKA, dead_letter=Route(name + DLQ_SUFFIX)))
         found.append(Binding(source=name, queue=ref))
         found += [
-            Attendant(queue=ref, name=one.client_id, address=one.address, ours=one.client_id in ours) for one in members
+            Attendant(queue=ref, name=one.client_id, address=one.address, ours=one.client_id in ours)
+            for one in members
+            if name in one.topics
         ]
     return found
 
