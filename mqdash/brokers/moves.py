@@ -27,6 +27,7 @@ ORIGIN_QUEUE: Final = "x-mqdash-queue"
 ORIGIN_GROUP: Final = "x-mqdash-group"
 ORIGIN_EXCHANGE: Final = "x-mqdash-exchange"
 ORIGIN_KEY: Final = "x-mqdash-key"
+MOVED_AT: Final = "x-mqdash-at"
 ORIGIN_TIMESTAMP: Final = "x-mqdash-timestamp"
 HISTORY: Final = "x-mqdash-history"
 
@@ -101,11 +102,19 @@ def copied(delivery: Delivery, error: str, error_text: str, *, worker: str) -> M
     )
 
 
-def dead_letter_copy(delivery: Delivery, verdict: DeadLetter, *, worker: str, to: Route) -> Outgoing:
-    """The copy a DeadLetter verdict publishes; an empty key in `to` means the message's own (R41). Always mandatory."""
+def dead_letter_copy(
+    delivery: Delivery, verdict: DeadLetter, *, worker: str, to: Route, at_s: float | None = None
+) -> Outgoing:
+    """The copy a DeadLetter verdict publishes; an empty key in `to` means the message's own (R41). Always mandatory.
+
+    `at_s` (Unix seconds) is written on the copy where the broker keeps no time of its own: a classic queue tells none.
+    """
     key = to.key or (origin_route(delivery).key if isinstance(delivery.message.native, Amqp) else "")
     route = Route(to.destination, key, to.partition)
-    return Outgoing(route, copied(delivery, verdict.error, verdict.error_text, worker=worker), mandatory=True)
+    copy = copied(delivery, verdict.error, verdict.error_text, worker=worker)
+    if at_s is not None:
+        copy = copy.with_headers(((MOVED_AT, f"{at_s:.3f}"),))
+    return Outgoing(route, copy, mandatory=True)
 
 
 def retry_copy(delivery: Delivery, verdict: Retry, *, worker: str) -> Outgoing:
@@ -137,7 +146,9 @@ def is_wait_queue(name: str) -> bool:
 
 
 def _without_old_reason(message: Message) -> Message:
-    gone = frozenset({ERROR, ERROR_TEXT, WORKER, ATTEMPT, ORIGIN_QUEUE, ORIGIN_GROUP, ORIGIN_EXCHANGE, ORIGIN_KEY})
+    gone = frozenset(
+        {ERROR, ERROR_TEXT, WORKER, ATTEMPT, MOVED_AT, ORIGIN_QUEUE, ORIGIN_GROUP, ORIGIN_EXCHANGE, ORIGIN_KEY}
+    )
     return message.with_headers((), without=gone)
 
 

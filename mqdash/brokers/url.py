@@ -76,6 +76,9 @@ class BrokerUrl(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         return self.safe
 
+    def __repr__(self) -> str:
+        return f"BrokerUrl({self.safe!r})"  # options may hold another password (management=)
+
 
 def parse_url(text: str) -> BrokerUrl:
     """Parse a broker URL.

@@ -27,6 +27,8 @@ _STRIPPED_PREFIXES = (
     "x-mqdash-key",
     "x-mqdash-worker",
     "x-mqdash-attempt",
+    "x-mqdash-at",
+    "x-mqdash-group",
     "x-mqdash-op",
     "x-mqdash-src",
     "kafka_dlt-",

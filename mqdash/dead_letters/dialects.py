@@ -53,8 +53,7 @@ def _ours(message: Message, delivery: Delivery) -> dict[str, Any] | None:
     if error is None and queue is None:
         return None
     exchange, key = message.header_text("x-mqdash-exchange"), message.header_text("x-mqdash-key") or ""
-    name, _, group = (queue or "").partition(" › ")
-    origin = QueueRef(name, group) if queue else None
+    origin = QueueRef(queue, message.header_text("x-mqdash-group") or "") if queue else None
     by = message.header_text("x-mqdash-worker") or ""
     attempt = _int(message.header_text("x-mqdash-attempt"))
     source = None if exchange is None else Route(exchange, key)
@@ -63,6 +62,7 @@ def _ours(message: Message, delivery: Delivery) -> dict[str, Any] | None:
         "text": message.header_text("x-mqdash-error-text") or "",
         "by": by,
         "deaths": attempt,
+        "died_at_s": _moved_at(message),
         "origin": origin,
         "home": _home(message, origin),
         "source": source,
@@ -193,6 +193,18 @@ def _number(value: object) -> int | None:
 
 def _int(text: str | None) -> int | None:
     return int(text) if text is not None and text.isascii() and text.isdecimal() else None
+
+
+def _moved_at(message: Message) -> float | None:
+    """When it was moved: written on the copy (RabbitMQ), else the copy's own time on the log or stream."""
+    told = message.header_text("x-mqdash-at")
+    if told is not None and re.fullmatch(r"\d{1,12}(\.\d{1,6})?", told):
+        return float(told)
+    native = message.native
+    if isinstance(native, Record) and native.timestamp_ms is not None:
+        return native.timestamp_ms / 1000
+    milliseconds = native.entry_id.partition("-")[0] if isinstance(native, Entry) and native.entry_id else ""
+    return int(milliseconds) / 1000 if milliseconds.isascii() and milliseconds.isdecimal() else None
 
 
 def _time(value: object) -> float | None:

@@ -104,7 +104,10 @@ class BrokerFlow:
             node.call(record.name, counts.family_to(record.route.destination), record.state.value)
             drawn[node.id] = node
             target = counts.target(record.route)
-            if target and target not in hidden:
+            chosen_per_message = any(sign in record.route.destination for sign in "*?") and any(
+                by == record.name for by, _ in counts.published_to
+            )
+            if target and target not in hidden and not chosen_per_message:
                 _put(edges, counts.edge(node.id, target, "publish"), "publish")
         for (by, target), edge in counts.published_to.items():
             pool = self._pool_shown(by)

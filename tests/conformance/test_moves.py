@@ -1,6 +1,9 @@
 """Dead letters and delayed retries: moves with a reason, copied first and removed second (semantics §2.1)."""
 
+import time
+
 from mqdash.brokers.base import Broker, HoldsDeadLetters
+from mqdash.dead_letters.dialects import read_letter
 from mqdash.model.delivery import DeadLetter, Retry, Settled
 from mqdash.model.topology import Queue, QueueRef, Route, Topology
 from tests.conformance.helpers import ack, bodies, level, publish, settle, take, waiting
@@ -24,6 +27,9 @@ async def test_R41_a_dead_letter_is_a_copy_with_its_reason(subject: Subject, bro
         assert message.header_text("x-mqdash-error-text") == "no such customer"
         assert message.header_text("x-mqdash-worker") == "worker-7"
         assert message.header_text("x-mqdash-attempt") == "1"
+        told = read_letter(0, letter).died_at_s
+        assert told is not None
+        assert abs(told - time.time()) < 60
         assert message.header_text("x-mqdash-queue") == work.queue.name
         await ack(reader, [letter])
 

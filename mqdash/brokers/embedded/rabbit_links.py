@@ -262,7 +262,9 @@ class RabbitConsumer(RabbitLink):
             return moves.retry_copy(delivery, verdict, worker=self.name)
         if self._dead_letter is None:
             raise NotFound(self._server.name, f"no dead-letter route is known for queue '{self._queue.name}'")
-        return moves.dead_letter_copy(delivery, verdict, worker=self.name, to=self._dead_letter)
+        return moves.dead_letter_copy(
+            delivery, verdict, worker=self.name, to=self._dead_letter, at_s=self._server.clock.now()
+        )
 
     def _declare(self, rung: Queue) -> None:
         """On a channel of its own: a conflict would close it."""

@@ -48,10 +48,10 @@ def channel_entities(channels: Channels, name: str) -> list[Entity]:
             for pattern in sorted({pattern for one in channels.subscribers for pattern in one.patterns})
             if channels.matches(pattern, name)
         ]
-    if channels.listeners(name) or not is_pattern(name):
+    if any(name in one.channels or name in one.patterns for one in channels.subscribers):
         found.append(Queue(ref=ref, kind="channel", family=Family.REDIS_PUBSUB, durable=False))
-    if not is_pattern(name):
-        found.append(Binding(source=name, queue=ref))
+        if not is_pattern(name):
+            found.append(Binding(source=name, queue=ref))
     found += [
         Attendant(queue=ref, name=one.name, ours=True)
         for one in channels.subscribers

@@ -111,7 +111,13 @@ class RabbitBroker(RabbitObserver):
         async def target() -> Route | None:
             return dead_letter or await self._dead_letter_route(queue)
 
-        mover = Mover(worker=name, open_link=self._life.open, dead_letter=target, known=self._life.known)
+        mover = Mover(
+            worker=name,
+            open_link=self._life.open,
+            dead_letter=target,
+            known=self._life.known,
+            now=self._clock.now,
+        )
         link = await self._life.open(name)
         consumer = RabbitConsumer(link, queue, name=name, prefetch=prefetch, mover=mover, tags=self._life.known.tags)
         try:

@@ -33,11 +33,13 @@ class Mover:
         open_link: Callable[[str], Awaitable[Link]],
         dead_letter: Callable[[], Awaitable[Route | None]],
         known: Known,
+        now: Callable[[], float],
     ) -> None:
         self.worker = worker
         self._open_link = open_link
         self._dead_letter = dead_letter
         self._known = known
+        self._now = now
         self._link: Link | None = None
         self._publisher: ConfirmingPublisher | None = None
         self._opening = asyncio.Lock()
@@ -51,7 +53,7 @@ class Mover:
         if target is None:
             text = f"no dead-letter route is known for {delivery.queue}: declare one, or name it for this consumer"
             return Outcome(Settled.FAILED, text)
-        return moves.dead_letter_copy(delivery, verdict, worker=self.worker, to=target)
+        return moves.dead_letter_copy(delivery, verdict, worker=self.worker, to=target, at_s=self._now())
 
     async def send(self, copies: Sequence[Outgoing]) -> Sequence[Receipt]:
         """Publish the copies; wait queues are declared before their first use and again when one has gone.

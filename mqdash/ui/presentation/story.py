@@ -83,7 +83,7 @@ def _sentence(line: StoryLine, look: Look) -> list[tuple[int, Span]]:
     theme = look.theme
     indent = 12 if look.width >= 46 else 11
     room = max(look.width - 2 - indent, 8)
-    times = f" ×{line.n}" if line.n > 1 else ""
+    times = f" ×{line.n}" if line.n > 1 and f"{line.n:,}" not in line.text else ""
     style = level_style(line.level, theme)
     first = wrapped(safe_text(line.text + times), room, 3)
     out = [(indent if at == 0 else indent + 2, Span(text, style)) for at, text in enumerate(first)]

@@ -71,7 +71,7 @@ def test_fault_70_no_refusal_repeats_a_password(text: str) -> None:
 
 
 def test_fault_70_no_way_of_printing_shows_the_password() -> None:
-    url = parse_url(f"amqp://user:{CANARY}@host/vhost")
+    url = parse_url(f"amqp://user:{CANARY}@host/vhost?management=http://u:{CANARY}@h:1")
     assert url.password.reveal() == CANARY
     for shown in (str(url), repr(url), f"{url}", f"{url.password}", repr(url.password), url.safe):
         assert CANARY not in shown

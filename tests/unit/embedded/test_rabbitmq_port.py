@@ -194,6 +194,7 @@ async def test_a_dead_letter_is_a_copy_with_its_reason_then_an_ack(lab: Lab) -> 
         assert letter.message.id == "8102"
         assert dict(letter.message.headers) == {
             "h": "1",
+            "x-mqdash-at": "1700000000.000",
             "x-mqdash-error": "PaymentDeclined",
             "x-mqdash-error-text": "card 4242 …",
             "x-mqdash-worker": "W1",
