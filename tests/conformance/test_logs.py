@@ -6,7 +6,7 @@ import pytest
 
 from mqdash.brokers.base import Broker, CanBrowse, CanClaim, CanSubscribe, TellsMoves
 from mqdash.errors import BrokerUnavailable, ConnectionLost
-from mqdash.model.delivery import Ack, DeadLetter, Outgoing, Retry, Sent, Settled
+from mqdash.model.delivery import Ack, DeadLetter, Delivery, Outgoing, Retry, Sent, Settled
 from mqdash.model.message import Draft, Family, PubSub, compose
 from mqdash.model.topology import Destination, QueueRef, Route, Topology
 from tests.conformance.helpers import ack, bodies, level, publish, settle, take, waiting
@@ -172,7 +172,7 @@ async def test_P1_P3_P4_channels_keep_nothing_and_every_subscription_gets_a_copy
         async with broker.subscribe([channel, f"{work.queue.name}.*"], name="listener") as listener:
             receipts = await publisher.send([Outgoing(Route(channel), message) for message in messages])
             assert [receipt.position for receipt in receipts] == ["2"] * 3
-            taken = []
+            taken: list[Delivery] = []
             async with asyncio.timeout(5):
                 while len(taken) < 6:
                     taken += await listener.take(10)

@@ -188,6 +188,7 @@ class KafkaConsumer(Connection):
         assignment = group.assignment
         for run in runs:
             partition = run.partition
+            aside = "" if run.topic.name == ref.name else run.topic.name
             route = self._routes.get((run.topic.name, partition))
             if route is None:
                 route = self._routes[run.topic.name, partition] = Route(run.topic.name, "", partition)
@@ -196,7 +197,7 @@ class KafkaConsumer(Connection):
                     message=record.message,
                     queue=ref,
                     route=route,
-                    claim=RecordClaim(assignment, partition, offset),
+                    claim=RecordClaim(assignment, partition, offset, aside),
                 )
                 for offset, record in enumerate(run.records, run.first)
             ]
