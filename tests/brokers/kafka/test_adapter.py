@@ -40,9 +40,7 @@ async def broker(target: Target) -> AsyncIterator[Broker]:
 
 
 @broker_targets("kafka")
-async def test_foreign_members_are_seen_as_attendants_of_the_topics_they_read(
-    target: Target, broker: Broker
-) -> None:
+async def test_foreign_members_are_seen_as_attendants_of_the_topics_they_read(target: Target, broker: Broker) -> None:
     topology = _topology(f"mqdash-test-{uuid.uuid4().hex[:12]}")
     name, ref = topology.destinations[0].name, topology.queues[0].ref
     await broker.declare(topology)
