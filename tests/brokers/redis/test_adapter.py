@@ -123,7 +123,7 @@ async def test_a_key_of_another_kind_is_a_conflict(target: Target) -> None:
     [
         ("redis://127.0.0.1:1", BrokerUnavailable, "refused"),
         ("redis://no-such-host.invalid", BrokerUnavailable, "does not resolve"),
-        ("redis://user:geheim@{kafka-4}", WrongProtocol, "does not answer as Redis does"),
+        ("redis://user:geheim@{kafka-4}", WrongProtocol, "check the port"),
         ("redis://user:geheim@{redis-7}", LoginRefused, "login refused for user 'user'"),
         ("redis://:geheim@{redis-8}", LoginRefused, "login refused"),
         ("redis://{redis-7}/99", NotFound, "no database '99'"),
