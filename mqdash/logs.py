@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _DOTS = "••••"
 _PATTERNS = (
-    re.compile(r"(://[^:/@\s]*:)[^@\s]+(@)"),
+    re.compile(r"(://[^:/@\s]*:)\S+(@)"),  # to the last @ of the word: a password may hold one
     re.compile(r"(?i)\b((?:authorization:?\s*(?:basic|bearer)?|password\s*[=:]|auth)\s+)\S+()"),
     re.compile(r"(?i)\b(password\s*[=:]\s*)[^\s,;]+()"),
 )
@@ -42,9 +42,7 @@ class Redaction(logging.Filter):
         """The text without secrets."""
         for secret in sorted(self._known, key=len, reverse=True):
             text = text.replace(secret, _DOTS)
-        for pattern in _PATTERNS:
-            text = pattern.sub(rf"\1{_DOTS}\2", text)
-        return text
+        return without_logins(text)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Clean the finished message; exceptions keep type and place, never values of local variables."""
@@ -56,6 +54,13 @@ class Redaction(logging.Filter):
 
 
 redaction = Redaction()
+
+
+def without_logins(text: str) -> str:
+    """The text without what looks like a password in a URL, a header or a setting."""
+    for pattern in _PATTERNS:
+        text = pattern.sub(rf"\1{_DOTS}\2", text)
+    return text
 
 
 def to_file(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import msgspec
 
-from mqdash.brokers.registry import connector_for
+from mqdash.brokers.registry import check_supported, connector_for
 from mqdash.brokers.supervise import Link
 from mqdash.brokers.url import BrokerUrl, parse_url
 from mqdash.bus import EventBus
@@ -21,7 +21,7 @@ from mqdash.control.attachment import Attachment
 from mqdash.control.audit import Audit
 from mqdash.control.monitor import Monitor
 from mqdash.control.profiles import resolve
-from mqdash.errors import InputError, MqdashError
+from mqdash.errors import BrokerError, InputError, MqdashError
 from mqdash.lab.scenario import Scenario
 from mqdash.model.events import Noted
 from mqdash.store import Store
@@ -77,11 +77,14 @@ def lab_target(
     """
     from mqdash.lab.scenario_file import load_scenario
 
+    if "://" in scenario:
+        raise InputError(f"no scenario given, only a broker; write mqdash lab {SHIPPED[0]} URL")
     found = load_scenario(scenario)
     if url is None:
         place, profile = parse_url(f"embedded://{_EMBEDDED[found.families[0]]}"), None
     else:
         place, profile = resolve(url, config, env) if config is not None else (parse_url(url), None)
+        check_supported(place)
     writable = place.embedded or place.loopback or write or (profile is not None and profile.writable)
     if not writable:
         msg = f"a lab writes to its broker, and {place.safe} is not on this machine: add --write to allow it"
@@ -110,6 +113,7 @@ def attach_targets(given: Sequence[str], config: Config, env: Mapping[str, str],
     targets: list[Target] = []
     for text in given:
         url, profile = resolve(text, config, env)
+        check_supported(url)
         if profile is not None:
             writable, name = profile.writable or write, text[1:]
         else:
@@ -261,8 +265,11 @@ async def run_lab_headless(
         InputError: an unknown worker to kill.
         MqdashError: the broker cannot be reached or refuses; the text says why.
     """
+    from mqdash import logs
     from mqdash.lab.headless import run_headless, with_kills
 
+    logs.to_file(config.log_path)
+    logs.redaction.learn(target.url.password, target.url.user)
     assert target.scenario is not None
     target = msgspec.structs.replace(target, scenario=with_kills(target.scenario, kills))
     attachment = Runtime([target], config).control.attachments[target.name]
@@ -271,5 +278,13 @@ async def run_lab_headless(
     try:
         await attachment.link.opened(patient=False)
         return await run_headless(attachment.lab, length_s=length_s)
+    except BrokerError as error:
+        raise _placed(error, target.url) from None
     finally:
         await attachment.link.close()
+
+
+def _placed(error: BrokerError, url: BrokerUrl) -> BrokerError:
+    """The error with the address in it: there is no header beside a sentence on stderr."""
+    known = any(f"{host}:{port}" in error.text for host, port in url.hosts)
+    return error if known or url.embedded else BrokerError(url.safe, error.text)

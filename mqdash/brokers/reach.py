@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from mqdash.brokers.url import BrokerUrl
 
 STEP_LIMIT_S: Final = 2.0
-_TLS_RECORDS = {0x15, 0x16}
+ASK_LIMIT_S: Final = 1.0
+_CORRELATION: Final = b"mqda"
+_HELLOS: Final = (
+    b"PING\r\n\r\n",  # Redis answers, HTTP complains, SSH greets anyway
+    b"AMQP\x00\x00\x09\x01",
+    b"\x00\x00\x00\x0a\x00\x12\x00\x00" + _CORRELATION + b"\xff\xff",  # Kafka: ApiVersions v0, no client id
+)
+_TLS_HANDSHAKE: Final = 0x16
+_TLS_RECORDS = {0x15, _TLS_HANDSHAKE}
 _NOT_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNEXPECTED_EOF_WHILE_READING"}
 
 
@@ -31,8 +39,10 @@ def tls_context(url: BrokerUrl) -> ssl.SSLContext | None:
         if url.option("cert"):
             context.load_cert_chain(url.option("cert"), url.option("key") or None)
     except (OSError, ssl.SSLError) as error:
-        reason = error.strerror or "not a certificate or key"
-        raise TlsFailed(url.safe, f"a file of the ca, cert or key option cannot be used: {reason}") from None
+        # An OSError names no file here: the options do.
+        files = ", ".join(file for file in map(url.option, ("ca", "cert", "key")) if file)
+        reason = "not a certificate or key" if isinstance(error, ssl.SSLError) else error.strerror
+        raise TlsFailed(url.safe, f"cannot use {files or 'the certificates of this system'}: {reason}") from None
     return context
 
 
@@ -66,7 +76,7 @@ async def _greet(
             octets = await _exchange(host, port, context, hello)
         except (OSError, TimeoutError) as error:
             raise TlsFailed(url.safe, _tls_cause(error, url, where)) from None
-    spoken = protocol_name(octets)
+    spoken = protocol_name(octets) or (await spoken_on(host, port) if not octets and context is None else "")
     if spoken == "TLS":
         raise WrongProtocol(url.safe, f"{where} speaks TLS; use {url.scheme}s://")
     if spoken and spoken != speaks:
@@ -78,12 +88,41 @@ async def _greet(
     return octets
 
 
+async def spoken_on(host: str, port: int) -> str:
+    """What a port speaks that did not answer as it should: asked in each protocol at once; "" when none was understood.
+
+    Takes at most 1 s. For the sentence only: nothing is logged in to, and no certificate is trusted.
+    """
+    anybody = ssl.create_default_context()
+    anybody.check_hostname = False
+    anybody.verify_mode = ssl.CERT_NONE
+    asked = [_answer(host, port, hello) for hello in _HELLOS]
+    answers = await asyncio.gather(*asked, _answer(host, port, b"", anybody))
+    return next((name for name in map(protocol_name, answers) if name), "")
+
+
+async def _answer(host: str, port: int, hello: bytes, context: ssl.SSLContext | None = None) -> bytes:
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(ASK_LIMIT_S):
+            reader, writer = await asyncio.open_connection(host, port, ssl=context)
+            try:
+                if context is not None:
+                    return bytes((_TLS_HANDSHAKE,))
+                writer.write(hello)
+                return await reader.read(64)
+            finally:
+                writer.close()
+    return b""
+
+
 def protocol_name(octets: bytes) -> str:
     """What speaks like this, "" when the first bytes tell nothing."""
     if octets.startswith((b"HTTP/", b"<!DOCTYPE", b"<html")):
         return "HTTP"
-    if octets.startswith(b"AMQP"):
+    if octets.startswith((b"AMQP", b"\x01\x00\x00")):
         return "AMQP"
+    if octets[4:8] == _CORRELATION:
+        return "Kafka"
     if octets.startswith(b"SSH-"):
         return "SSH"
     if octets[:1] in {b"+", b"-", b"$", b"%", b"*"}:

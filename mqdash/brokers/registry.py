@@ -23,8 +23,8 @@ _ADAPTERS = {
 }
 
 
-def connector_for(url: BrokerUrl, *, clock: Clock, seed: int = 0, bounded: bool = True) -> Connector:
-    """The connector of the URL's adapter; `seed` and `bounded` matter to embedded brokers only.
+def check_supported(url: BrokerUrl) -> None:
+    """Raise before a screen opens.
 
     Raises:
         UrlError: the URL is understood, but mqdash has no adapter for it yet.
@@ -32,6 +32,15 @@ def connector_for(url: BrokerUrl, *, clock: Clock, seed: int = 0, bounded: bool 
     if url.scheme not in _ADAPTERS:
         msg = f"{url.scheme}:// is not supported yet; name one node with redis://host:port"
         raise UrlError(msg)
+
+
+def connector_for(url: BrokerUrl, *, clock: Clock, seed: int = 0, bounded: bool = True) -> Connector:
+    """The connector of the URL's adapter; `seed` and `bounded` matter to embedded brokers only.
+
+    Raises:
+        UrlError: see `check_supported`.
+    """
+    check_supported(url)
     adapter = import_module(_ADAPTERS[url.scheme])
     if url.embedded:
         return cast("Connector", adapter.connector(url, clock=clock, seed=seed, bounded=bounded))

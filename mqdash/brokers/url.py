@@ -20,6 +20,7 @@ OPTIONS = {
     "redis": {"ca", "cert", "key"},
     "embedded": {"version"},
 }
+SASL = ("plain", "scram-sha-256", "scram-sha-512")
 KNOWN = "amqp:// amqps:// kafka:// kafkas:// redis:// rediss:// redis+sentinel:// redis+cluster:// embedded://"
 
 
@@ -94,7 +95,7 @@ def parse_url(text: str) -> BrokerUrl:
         return _embedded(text)
     base = scheme.removesuffix("s") if scheme in {"amqps", "kafkas", "rediss"} else scheme.partition("+")[0]
     if scheme not in DEFAULT_PORTS:
-        raise UrlError(f"unknown scheme {_harmless(scheme)}://; known are {KNOWN}")
+        raise UrlError(f"unknown scheme {_harmless(scheme)}; known are {KNOWN}")
     try:
         parts = urlsplit(text)
     except ValueError as error:
@@ -104,7 +105,9 @@ def parse_url(text: str) -> BrokerUrl:
     hosts = tuple(_host(place, scheme) for place in places.split(","))
     if len(hosts) > 1 and base == "amqp":
         raise UrlError(f"an {scheme}:// URL names one host, not {len(hosts)}")
-    return BrokerUrl(
+    if password and not user and base != "redis":
+        raise UrlError(f"malformed {scheme}:// URL: it has a password, but no user before the ':'")
+    url = BrokerUrl(
         scheme=scheme,
         family=FAMILIES[base],
         hosts=hosts,
@@ -113,6 +116,9 @@ def parse_url(text: str) -> BrokerUrl:
         path=unquote(parts.path[1:]) or ("/" if base == "amqp" else ""),
         options=_options(parts.query, base, scheme),
     )
+    if scheme in {"redis", "rediss"} and url.path and not (url.path.isascii() and url.path.isdecimal()):
+        raise UrlError(f"malformed {scheme}:// URL: the database {_harmless(url.path)} is not a number")
+    return url
 
 
 def _host(place: str, scheme: str) -> tuple[str, int]:
@@ -127,19 +133,55 @@ def _host(place: str, scheme: str) -> tuple[str, int]:
         raise UrlError(
             f"malformed {scheme}:// URL: the host is missing, for example {scheme}://localhost:{DEFAULT_PORTS[scheme]}"
         )
+    if not _resolvable(host):
+        raise UrlError(f"malformed {scheme}:// URL: {_harmless(host)} cannot be the name of a host")
     if port and not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
         raise UrlError(f"malformed {scheme}:// URL: the port of host {_harmless(host)} is not a number from 1 to 65535")
     return host, int(port) if port else DEFAULT_PORTS[scheme]
 
 
+def _resolvable(host: str) -> bool:
+    """Whether a resolver may be asked at all: it raises other errors for what can be no name."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return host.isprintable() and " " not in host and len(host) <= 253
+
+
 def _options(query: str, base: str, scheme: str) -> tuple[tuple[str, str], ...]:
     options = tuple(parse_qsl(query, keep_blank_values=True))
-    for name, _ in options:
+    for name, value in options:
         if name not in OPTIONS[base]:
             raise UrlError(
                 f"unknown option {_harmless(name)} in the {scheme}:// URL; known are {', '.join(sorted(OPTIONS[base]))}"
             )
+        wrong = _wrong_option(name, value, scheme)
+        if wrong:
+            raise UrlError(f"the option {name} in the {scheme}:// URL {wrong}")
     return options
+
+
+def _wrong_option(name: str, value: str, scheme: str) -> str:
+    """What is wrong with an option's value, "" when nothing is."""
+    if name in {"ca", "cert", "key"} and not scheme.endswith("s"):
+        return f"goes with {scheme}s:// (TLS)"
+    if name == "heartbeat" and not (value.isascii() and value.isdecimal() and int(value) < 65536):
+        return f"is {_harmless(value)}: write seconds from 0 to 65535"
+    if name == "sasl" and value.lower() not in SASL:
+        return f"is {_harmless(value)}: known are {', '.join(SASL)}"
+    if name == "management" and not _is_http(value):
+        return "is no address: write host, host:port or http[s]://host:port"
+    return ""
+
+
+def _is_http(text: str) -> bool:
+    try:
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+        port = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and port != 0
 
 
 def _embedded(text: str) -> BrokerUrl:

@@ -55,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _refuse(error: MqdashError) -> int:
+    from mqdash.logs import without_logins
     from mqdash.safe_text import safe_text
 
-    sys.stderr.write(f"mqdash: {safe_text(str(error), multiline=True)}\n")
+    # A URL given in the wrong place is repeated by argparse, with its password.
+    sys.stderr.write(f"mqdash: {safe_text(without_logins(str(error)), multiline=True)}\n")
     return 2

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mqdash.cli.arguments import Parser, duration_s, kill_step
 from mqdash.cli.dashboard import full_screen
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from mqdash.runtime import Target
 
 
+_RUN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""It stands before the name of every queue: Kafka takes these characters, and brokers 249 to 255 bytes in all."""
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run a scenario; headless: 0 fine, 1 something was lost, 2 bad input."""
     options = _parser().parse_args(arguments)
@@ -28,6 +33,8 @@ def run(arguments: Sequence[str]) -> int:
     from mqdash.runtime import lab_target, lab_targets
 
     config = configuration.load(flags={}, env=os.environ, path=options.config)
+    if options.run is not None and not _RUN_ID.fullmatch(options.run):
+        raise InputError("--run takes a short name: 1 to 64 of letters, digits, '.', '_' and '-'")
     if options.scenario is None:
         if options.length is not None:
             raise InputError("--for needs a scenario: mqdash lab orders --for 10s")
@@ -70,6 +77,9 @@ def _headless(target: Target, config: Config, options: argparse.Namespace) -> in
 
     length_s = duration_s(options.length)
     kills = [kill_step(text) for text in options.kill]
+    for kill, text in zip(kills, options.kill, strict=True):
+        if kill.at_s >= length_s:
+            raise InputError(f"--kill {text}: the run ends before that, with --for {options.length}")
     deaths = [(kill.worker, kill.at_s) for kill in kills]
     report = asyncio.run(run_lab_headless(target, config, length_s=length_s, kills=deaths))
     sys.stdout.write(_json(report) if options.json else _table(report))

@@ -10,7 +10,7 @@ import msgspec
 
 from mqdash.brokers.url import BrokerUrl, parse_url
 from mqdash.config import Config, Profile, default_path
-from mqdash.errors import ConfigError
+from mqdash.errors import ConfigError, UrlError
 from mqdash.model.secret import Secret
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ def resolve(target: str, config: Config, env: Mapping[str, str]) -> tuple[Broker
     """A URL or `@PROFILE` as a broker URL with its password found (environment, then file; semantics §5.1).
 
     Raises:
-        ConfigError: no such profile, or its password file is open to others.
-        UrlError: the URL cannot be understood.
+        ConfigError: no such profile, its URL cannot be understood, or its password file is open to others.
+        UrlError: the URL given cannot be understood.
     """
     if not target.startswith("@"):
         return parse_url(target), None
@@ -34,7 +34,10 @@ def resolve(target: str, config: Config, env: Mapping[str, str]) -> tuple[Broker
         )
         msg = f"no profile called @{name}; there are {known}"
         raise ConfigError(msg)
-    url = parse_url(profile.url)
+    try:
+        url = parse_url(profile.url)
+    except UrlError as error:
+        raise ConfigError(f"url of [profiles.{name}] in the configuration: {error}") from None
     password = env.get(f"MQDASH_{name.upper().replace('-', '_')}_PASSWORD")
     if password is None and profile.password_file:
         password = _password_from(Path(profile.password_file).expanduser())

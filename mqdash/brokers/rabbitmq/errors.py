@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import socket
 import ssl
 from typing import TYPE_CHECKING
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING
 from pika import exceptions
 from pika.adapters.utils.connection_workflow import AMQPConnectorSocketConnectError, AMQPConnectorStackTimeout
 
+from mqdash.brokers.reach import protocol_name, spoken_on
 from mqdash.errors import (
     AccessRefused,
     BrokerError,
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
     from mqdash.brokers.url import BrokerUrl
 
-PROBE_LIMIT_S = 1.0
-_TLS_ALERT, _TLS_HANDSHAKE = 0x15, 0x16
 _NOT_CAUSES = (exceptions.AMQPConnectionError, exceptions.AMQPChannelError)
 
 
@@ -78,7 +75,7 @@ async def connect_error(url: BrokerUrl, error: BaseException, first_octets: byte
     if known is not None:
         return known
     host, port = url.hosts[0]
-    spoken = protocol_name(first_octets) or (await asyncio.wait_for(_spoken(host, port), 3 * PROBE_LIMIT_S))
+    spoken = _spoken_in(first_octets) or (await spoken_on(host, port)).replace("AMQP", "")
     if spoken == "TLS":
         return WrongProtocol(url.safe, f"{url.address} speaks TLS; use amqps://")
     if spoken:
@@ -87,21 +84,14 @@ async def connect_error(url: BrokerUrl, error: BaseException, first_octets: byte
         isinstance(one, AMQPConnectorStackTimeout | TimeoutError | exceptions.ConnectionOpenAborted) for one in found
     ):
         return BrokerUnavailable(url.safe, f"{url.address} took the connection and said nothing")
-    return BrokerUnavailable(url.safe, f"{url.address} closed the connection during the handshake: {_last(found)}")
+    return BrokerUnavailable(url.safe, f"{url.address} closed the connection during the handshake{_last(found)}")
 
 
-def protocol_name(octets: bytes) -> str:
-    """What speaks like this, or "" when the first bytes tell nothing."""
-    if octets.startswith((b"HTTP/", b"<!DOCTYPE", b"<html")):
-        return "HTTP"
-    if octets.startswith((b"-ERR", b"-NOAUTH", b"-DENIED", b"+OK", b"+PONG")):
-        return "Redis"
-    if octets.startswith(b"SSH-"):
-        return "SSH"
-    if octets[:1] and octets[0] in {_TLS_ALERT, _TLS_HANDSHAKE}:
-        return "TLS"
-    known = octets.startswith(b"AMQP") or octets[:1] in {b"", b"\x01", b"\x08"}
-    return "" if known else "something else"
+def _spoken_in(octets: bytes) -> str:
+    """What else than AMQP speaks like this, "" when the first bytes tell nothing."""
+    name = protocol_name(octets)
+    amqp = name == "AMQP" or octets[:1] in {b"", b"\x01", b"\x08"}
+    return "" if amqp else name or "something else"
 
 
 def _nested(error: BaseException) -> Iterator[BaseException]:
@@ -160,29 +150,7 @@ def _socket(url: BrokerUrl, found: list[BaseException]) -> BrokerError | None:
 
 
 def _last(found: list[BaseException]) -> str:
+    """`: cause`, where it says more than that the socket was closed."""
     causes = [error for error in found if not isinstance(error, _NOT_CAUSES)]
-    return repr(causes[-1] if causes else found[-1])[:200]
-
-
-async def _spoken(host: str, port: int) -> str:
-    """Ask the port what it speaks: a line that HTTP, Redis and their like answer to, then a TLS hello."""
-    with contextlib.suppress(OSError, TimeoutError):
-        async with asyncio.timeout(PROBE_LIMIT_S):
-            reader, writer = await asyncio.open_connection(host, port)
-            try:
-                writer.write(b"PING\r\n\r\n")
-                octets = await reader.read(32)
-            finally:
-                writer.close()
-            if octets:
-                return protocol_name(octets)
-    with contextlib.suppress(OSError, TimeoutError):
-        hello = ssl.create_default_context()
-        # Only to learn whether it is TLS at all; nothing is sent, and the real connection verifies.
-        hello.check_hostname = False
-        hello.verify_mode = ssl.CERT_NONE
-        async with asyncio.timeout(PROBE_LIMIT_S):
-            _, writer = await asyncio.open_connection(host, port, ssl=hello)
-            writer.close()
-            return "TLS"
-    return ""
+    text = repr(causes[-1] if causes else found[-1])[:200]
+    return "" if "indicated EOF" in text or "ConnectionReset" in text else f": {text}"
