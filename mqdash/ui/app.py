@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from textual.app import App, SystemCommand
@@ -20,13 +21,12 @@ from mqdash.ui.live import install_span_painting
 from mqdash.ui.pacing import SLOW_LINK_S, Pacing
 from mqdash.ui.presentation.theme import DARK, MONO, Palette
 from mqdash.ui.screens.dashboard import Dashboard
-from mqdash.ui.settings import Settings
+from mqdash.ui.settings import Settings as Settings  # noqa: PLC0414 - whoever makes the app needs both
 from mqdash.ui.stock_theme import own_variables, textual_theme
 from mqdash.ui.terminal import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
-    from pathlib import Path
 
     from textual import events
     from textual.binding import BindingType
@@ -64,7 +64,7 @@ class MqdashApp(App[int]):
     """
 
     TITLE = "mqdash"
-    CSS_PATH = "styles/app.tcss"
+    CSS_PATH = Path(__file__).parent / "styles" / "app.tcss"
     COMMAND_PALETTE_BINDING = "ctrl+p"
     BINDINGS: ClassVar[list[BindingType]] = keymap.bindings(keymap.Where.EVERYWHERE)  # type: ignore[assignment]
 
@@ -252,6 +252,12 @@ class MqdashApp(App[int]):
         from mqdash.ui.screens.help import Help
 
         self.push_screen(Help())
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """`:` opens a line on the dashboard only, and not while one is open: there it is a character."""
+        if action == "command_line":
+            return isinstance(self.screen, Dashboard) and not self.screen.prompt.display
+        return super().check_action(action, parameters)
 
     def action_command_line(self) -> None:
         """Open the command line where the screen has one."""

@@ -92,7 +92,7 @@ def frames(error: BaseException) -> list[str]:
 def in_words(error: BaseException) -> str:
     """The error for people: the sentence of our own errors, else its class and text; harmless to draw."""
     text = str(error) if isinstance(error, MqdashError) else f"{type(error).__name__}: {error}"
-    return safe_text(text[:500])
+    return str(safe_text(text[:500]))
 
 
 def write_log(where: str, error: BaseException) -> None:

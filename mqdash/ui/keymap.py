@@ -36,7 +36,8 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     """One key. `keys` as Textual names them, `shown` as people do.
 
     `rank`: its place in the footer, 0 = not there. `foot`: the only focus whose footer shows it (None: wherever it works).
-    `brief`: the label where there is little room.
+    `brief`: the label where there is little room. `at_once`: what is typed right behind it must not act as keys, so it is
+    handled before the next key is read.
     """
 
     id: str
@@ -50,11 +51,19 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     foot: Where | None = None
     palette: bool = False
     brief: SafeText | None = None
+    at_once: bool = False
 
     def binding(self) -> Binding:
         """The same for Textual."""
         return Binding(
-            self.keys, self.action, self.label, show=False, key_display=self.shown, id=self.id, tooltip=self.tooltip
+            self.keys,
+            self.action,
+            self.label,
+            show=False,
+            key_display=self.shown,
+            priority=self.at_once,
+            id=self.id,
+            tooltip=self.tooltip,
         )
 
     @property
@@ -66,7 +75,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
 def _key(
     id_: str, where: Where, keys: str, action: str, shown: LiteralString, label: LiteralString, tooltip: LiteralString,
     *, rank: int = 0, foot: Where | None = None, palette: bool = False,
-    brief: LiteralString | None = None,
+    brief: LiteralString | None = None, at_once: bool = False,
 ) -> Key:  # fmt: skip
     return Key(
         id=id_,
@@ -80,6 +89,7 @@ def _key(
         foot=foot,
         palette=palette,
         brief=None if brief is None else literal(brief),
+        at_once=at_once,
     )
 
 
@@ -90,7 +100,7 @@ _P, _F, _W, _D, _L = Where.PRODUCERS, Where.FLOW, Where.WORKERS, Where.DEAD_LETT
 ALL: Final[tuple[Key, ...]] = (
     _key("help", _E, "question_mark", "app.help", "?", "help", "All keys, and what they do", rank=80, palette=True),
     _key("command", _E, "colon", "app.command_line", ":", "command",
-         "Type a command: kill W2, scale W 5, rate shop 200, burst sale, publish shop, q", rank=70, palette=True),
+         "Type a command: kill W2, scale W 5, rate shop 200, burst sale, publish shop, q", rank=70, palette=True, at_once=True),
     _key("palette", _E, "ctrl+p", "app.command_palette", "ctrl+p", "palette", "Find any action by its name"),
     _key("copy", _E, "y", "app.copy_selected", "y", "copy",
          "Copy what is selected: to the clipboard by OSC 52, and to a file where the terminal cannot", palette=True),
@@ -110,7 +120,7 @@ ALL: Final[tuple[Key, ...]] = (
     _key("broker.next", _B, "right_square_bracket", "screen.broker(1)", "[ ]", "broker",
          "Show the next broker ([ the previous one)", rank=30, palette=True),
     _key("filter", _B, "slash", "screen.filter", "/", "filter", "Show only the rows of this pane that contain a text",
-         rank=60, palette=True),
+         rank=60, palette=True, at_once=True),
     _key("letters", _B, "d", "screen.letters", "d", "dead letters",
          "Open the dead letters of the selected queue (RabbitMQ: they are held while you look)", rank=40, palette=True, brief="dead"),
 
@@ -170,7 +180,8 @@ ALL: Final[tuple[Key, ...]] = (
     _key("letter.view", _L, "v", "next_view", "v", "body/headers/path",
          "Show the body, the headers or the path of the selected dead letter", rank=16),
     _key("letter.pane", _L, "tab,shift+tab", "other_pane", "tab", "other side", "Causes or messages", rank=18),
-    _key("letter.filter", _L, "slash", "filter", "/", "filter", "Show only dead letters that contain a text", rank=60),
+    _key("letter.filter", _L, "slash", "filter", "/", "filter", "Show only dead letters that contain a text", rank=60,
+         at_once=True),
 )
 # fmt: on
 

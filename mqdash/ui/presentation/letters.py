@@ -99,7 +99,8 @@ def _group(canvas: Canvas, y: int, group: Group, rows: int) -> None:
 def draw_letters(letters: Sequence[Letter], marked: Collection[int], look: Look, broker: str, title: SafeText) -> Drawn:
     """The letters of a cause; a dot before those that are marked."""
     chosen = [x for x in letters if matches(look, x.id, x.key, x.cause, x.text, preview(x))]
-    count = f"{texts.exact(len(chosen))} messages" + (f" · {len(marked)} marked" if marked else "")
+    noun = "message" if len(chosen) == 1 else "messages"
+    count = f"{texts.exact(len(chosen))} {noun}" + (f" · {len(marked)} marked" if marked else "")
     canvas = pane(look, literal("2"), title, safe_text(count))
     if not chosen:
         empty(canvas, FILTER_HINT if look.filtered else literal("No dead letters of this cause."))

@@ -206,6 +206,10 @@ class Dashboard(Screen[None]):
 
     # --- the line at the bottom ----------------------------------------------------------------------------------------
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """`/` opens the line; in an open one it is a character."""
+        return super().check_action(action, parameters) if action != "filter" else not self.prompt.display
+
     def action_filter(self) -> None:
         """`/`: only rows that contain a text."""
         pane = self.panes[self._focus_name]

@@ -229,6 +229,10 @@ class LettersScreen(Screen[None]):
 
     # --- the filter ------------------------------------------------------------------------------------------------------
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """`/` opens the line; in an open one it is a character."""
+        return super().check_action(action, parameters) if action != "filter" else not self.prompt.display
+
     def action_filter(self) -> None:
         """`/`: only letters that contain a text."""
         self.footer.display = False
@@ -236,14 +240,16 @@ class LettersScreen(Screen[None]):
 
     def on_prompt_typed(self, event: Prompt.Typed) -> None:
         """It works while it is typed."""
-        self.list.filter_text = event.text
-        self.list.redraw()
+        self._set_filter(event.text)
 
     def on_prompt_ended(self, event: Prompt.Ended) -> None:
         """Enter keeps it, escape drops it."""
         self.footer.display = True
-        self.list.filter_text = event.text or ""
-        self.list.redraw()
+        self._set_filter(event.text or "")
+
+    def _set_filter(self, text: str) -> None:
+        self.list.filter_text, self.list.first_row = text, None
+        self.refresh_panes()
 
     # --- replay and discard ----------------------------------------------------------------------------------------------
 

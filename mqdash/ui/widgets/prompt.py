@@ -65,7 +65,7 @@ class Prompt(Input):
         self.value = text
         self.cursor_position = len(text)
         self.display = True
-        self.focus()
+        self.screen.set_focus(self)  # now, not with the next message: the next key is part of the text
 
     def shut(self, text: str | None) -> None:
         """Hide the line and tell what was typed."""
@@ -73,7 +73,7 @@ class Prompt(Input):
         self.display = False
         self.placeholder = literal("")
         if self._before is not None:
-            self._before.focus()
+            self.screen.set_focus(self._before)
         self.post_message(self.Ended(kind, text))
 
     def on_input_changed(self, event: Input.Changed) -> None:
