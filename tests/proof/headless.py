@@ -35,7 +35,17 @@ async def headless(on: On, *, length_s: float = 10.0, kill_at_s: float = 3.0, ru
     if on.broker != "embedded":
         target = require_target(on.broker)
         where = [f"{target.url}?management={target.management_url}", "--run", run or f"proof-{on.broker}"]
-    command = ["-m", "mqdash", "lab", on.scenario, *where, "--for", f"{length_s}s", "--kill", f"{on.worker}@{kill_at_s}s"]
+    command = [
+        "-m",
+        "mqdash",
+        "lab",
+        on.scenario,
+        *where,
+        "--for",
+        f"{length_s}s",
+        "--kill",
+        f"{on.worker}@{kill_at_s}s",
+    ]
     process = await asyncio.create_subprocess_exec(
         sys.executable, *command, "--json", cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )

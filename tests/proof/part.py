@@ -6,10 +6,12 @@ import asyncio
 import json
 import subprocess
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / ".proof"
@@ -32,7 +34,9 @@ class Part:
 
 def commit() -> str:
     """The commit the runs are made on, with a + when the tree is changed."""
-    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    head = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     changed = subprocess.run(
         ["git", "status", "--porcelain", "-uno"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -77,4 +81,6 @@ def _write(part: Part, runs: list[Run]) -> None:
     sections = text.split("\n## ")
     kept = [section for section in sections[1:] if not section.startswith(part.title + "\n")]
     kept.append("\n".join(lines)[3:] + "\n")
-    REPORT.write_text(sections[0].rstrip() + "\n\n" + "\n".join("## " + section.strip() + "\n" for section in sorted(kept)))
+    REPORT.write_text(
+        sections[0].rstrip() + "\n\n" + "\n".join("## " + section.strip() + "\n" for section in sorted(kept))
+    )

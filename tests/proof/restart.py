@@ -81,7 +81,9 @@ async def _cycle(name: str, broker: Any, state_dir: str, *, before_s: float, aft
                 "resumed_s": round(resumed_s, 2),
                 "rate_per_s": round(rate_per_s),
                 "good": counted.lost == 0,
-                "queues": [f"{q.name} {q.published}={q.acked}+{q.waiting}+{q.in_flight}+{q.dead}" for q in counted.queues],
+                "queues": [
+                    f"{q.name} {q.published}={q.acked}+{q.waiting}+{q.in_flight}+{q.dead}" for q in counted.queues
+                ],
             }
 
 
