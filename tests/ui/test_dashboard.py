@@ -9,6 +9,7 @@ import pytest
 from mqdash.model.actors import WorkerState
 from mqdash.model.broker import LinkState
 from mqdash.model.delivery import Sent
+from mqdash.model.events import UserActed
 from mqdash.model.topology import Route
 from mqdash.ui.screens.confirm import Confirm
 from mqdash.ui.screens.dashboard import Dashboard
@@ -167,6 +168,24 @@ async def test_brackets_show_the_next_broker(running: Stage) -> None:
     await running.shows("clicks · kafka")
     await running.press("left_square_bracket", "left_square_bracket")
     await running.shows("alerts · redis")
+
+
+async def test_another_broker_takes_the_cursor_of_producers_along(running: Stage) -> None:
+    await running.press("right_square_bracket", "b")
+    await until(lambda: running.control.calls == [("burst", "clicks", "visitors")], what=str(running.control.calls))
+
+
+async def test_story_stays_on_the_newest_until_one_moves_away(running: Stage) -> None:
+    for n in range(30):
+        running.bus.publish(UserActed(broker="orders", at_s=running.clock.now() + n, text=f"you did {n}"))
+    await running.tick(times=3)
+    await running.shows("you did 29")
+    await running.press("5", "j", "j")
+    for n in range(30, 60):
+        running.bus.publish(UserActed(broker="orders", at_s=running.clock.now() + n, text=f"you did {n}"))
+    await running.tick(times=3)
+    await running.shows("you did 27")
+    assert "you did 59" not in running.text()
 
 
 async def test_broker_that_is_down_is_a_state_on_screen(running: Stage) -> None:

@@ -187,13 +187,20 @@ class Dashboard(Screen[None]):
         names = [broker.name for broker in self.view.header.brokers] if self.view is not None else []
         if names:
             at = names.index(self.shown_broker) if self.shown_broker in names else 0
-            self.shown_broker = names[(at + by) % len(names)]
-            self.redraw()
+            self._show_broker(names[(at + by) % len(names)])
 
     def on_header_bar_broker_chosen(self, event: HeaderBar.BrokerChosen) -> None:
         """A broker's name was clicked."""
-        self.shown_broker = event.broker
+        self._show_broker(event.broker)
+
+    def _show_broker(self, broker: str) -> None:
+        """Draw another broker; keys then act on its producers and workers, not on those selected before."""
+        self.shown_broker = broker
         self.redraw()
+        lists = (self.panes["producers"], self.panes["workers"])
+        for pane in lists:
+            if pane.selected is not None and pane.selected.broker != broker:
+                pane.select(next((found for found in pane.drawn.order if found.broker == broker), pane.selected))
 
     def on_pane_moved(self, event: Pane.Moved) -> None:
         """The cursor of Flow takes the cursors of the lists with it."""

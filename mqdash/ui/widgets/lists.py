@@ -70,6 +70,7 @@ class DeadLettersPane(Pane):
     where = keymap.Where.DEAD_LETTERS
     title: ClassVar[SafeText] = literal("Dead letters")
     every_ticks = 10
+    follows_top = True
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.bindings(keymap.Where.DEAD_LETTERS)]
     _keys = pane_keys("cause.open")
 
@@ -87,6 +88,7 @@ class StoryPane(Pane):
 
     where = keymap.Where.STORY
     title: ClassVar[SafeText] = literal("Story")
+    follows_top = True
 
     def revision(self, view: View) -> object:
         """Changes with a new sentence."""

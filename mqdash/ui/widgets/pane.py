@@ -33,6 +33,8 @@ class Pane(FastPane):
     title: ClassVar[SafeText] = literal("")
     every_ticks: ClassVar[int] = 3
     """Redrawn at most each n-th tick of the 30 Hz clock."""
+    follows_top: ClassVar[bool] = False
+    """The cursor stays on the first row, whatever comes there, until it is moved away from it."""
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.bindings(keymap.Where.LISTS)]
 
     class Moved(Message):
@@ -61,6 +63,8 @@ class Pane(FastPane):
         self.broker = ""
         self._key: object = None
         self._stale = True
+        self._index = 0
+        self._is_on_top = self.follows_top
 
     # --- drawing ---------------------------------------------------------------------------------------------------
 
@@ -119,14 +123,15 @@ class Pane(FastPane):
     def _keep_cursor(self) -> bool:
         """Whether the cursor had to move since its subject is not in the picture any more."""
         order = self.drawn.order
+        if self._is_on_top and order and self.selected != order[0]:
+            self.selected, self.first_row, self._index = order[0], None, 0
+            return True
         if self.selected in order:
             self._index = order.index(self.selected)
             return False
         before = self.selected
         self.selected = order[min(self._index, len(order) - 1)] if order else None
         return self.selected != before
-
-    _index = 0
 
     def forget(self) -> None:
         """The next draw paints everything."""
@@ -147,6 +152,7 @@ class Pane(FastPane):
         """Put the cursor on a subject."""
         if subject != self.selected:
             self.selected = subject
+            self._is_on_top = self.follows_top and subject == next(iter(self.drawn.order), None)
             self.first_row = self.drawn.offset
             self.redraw()
             self.post_message(self.Moved(self))
