@@ -99,7 +99,7 @@ _P, _F, _W, _D, _L = Where.PRODUCERS, Where.FLOW, Where.WORKERS, Where.DEAD_LETT
 # fmt: off
 ALL: Final[tuple[Key, ...]] = (
     _key("help", _E, "question_mark", "app.help", "?", "help", "All keys, and what they do", rank=80, palette=True),
-    _key("command", _E, "colon", "app.command_line", ":", "command",
+    _key("command", _B, "colon", "app.command_line", ":", "command",
          "Type a command: kill W2, scale W 5, rate shop 200, burst sale, publish shop, q", rank=70, palette=True, at_once=True),
     _key("palette", _E, "ctrl+p", "app.command_palette", "ctrl+p", "palette", "Find any action by its name"),
     _key("copy", _E, "y", "app.copy_selected", "y", "copy",

@@ -14,12 +14,14 @@ from textual.widgets import Button, Input, Label, Static
 from mqdash.control.letters import Plan
 from mqdash.safe_text import SafeText, literal, safe_text
 from mqdash.ui.presentation import texts
+from mqdash.ui.presentation.paint import wrapped
 from mqdash.ui.screens.confirm import TypedName
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.binding import BindingType
 
+TEXT_WIDTH = 57
 RATES_PER_S = (1.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1000.0, 5000.0)
 
 
@@ -71,7 +73,10 @@ class PlanDialog(ModalScreen[Plan | None]):
         ]
         parts: list[Content | tuple[str, str]] = []
         for label, value, style, note in rows:
-            parts += [(f"{label:>9}  ", "$dim"), (safe_text(value), style), (f"  {safe_text(note)}\n", "$dim")]
+            for at, line in enumerate(wrapped(safe_text(value), TEXT_WIDTH)):
+                parts += [(f"{'' if at else label:>9}  ", "$dim"), (f"{line}\n", style)]
+            if note:
+                parts += [(f"{'':>9}  {safe_text(note)}\n", "$dim")]
         for at, (fine, sentence) in enumerate(plan.checks):
             parts += [
                 (f"{'check' if at == 0 else '':>9}  ", "$dim"),
