@@ -149,7 +149,7 @@ def _detail(canvas: Canvas, y: int, death: DeathView, look: Look) -> int:
         return y
     canvas.put(2, y, SafeText("─" * (width - 4)), theme.trough)
     y += 1 + (stop - y > 7)
-    x = canvas.put(3, y, safe_text(death.id or "(no id)"), theme.strong, width=width // 3)
+    x = canvas.put(3, y, texts.ident(death.id), theme.strong, width=width // 3)
     ago = safe_text(f"{texts.duration(int(look.now_s - death.at_s))} ago")
     end = canvas.put_right(width - 2, y, ago, theme.dim)
     about = f"attempt {death.attempt} in {death.queue} · dead-lettered by {death.by}"
@@ -244,7 +244,7 @@ def _messages(canvas: Canvas, view: DeadLettersView, look: Look, keys: Keys) -> 
 
 def _death(canvas: Canvas, y: int, death: DeathView, look: Look) -> None:
     theme, width = look.theme, look.width
-    x = canvas.put(3, y, safe_text(death.id or "(no id)"), theme.strong, width=12)
+    x = canvas.put(3, y, texts.ident(death.id), theme.strong, width=12)
     x = max(x + 1, 16)
     if death.attempt > 1:
         canvas.put(x, y, safe_text(f"{death.attempt}×"), theme.look, width=4)

@@ -129,7 +129,7 @@ def draw_letters(letters: Sequence[Letter], marked: Collection[int], look: Look,
 
 def _columns(letters: Sequence[Letter], width: int) -> tuple[int, int, int, int, int]:
     """Widths of id, died, age, key, body: fixed by the whole list, so that nothing jumps while one scrolls."""
-    id_ = min(max((len(letter.id) for letter in letters[:500]), default=2), max(width // 4, 8))
+    id_ = min(max((len(texts.ident(letter.id)) for letter in letters[:500]), default=2), max(width // 4, 8))
     key = min(max((len(letter.key) for letter in letters[:500]), default=3), max(width // 6, 6))
     id_, key = max(id_, 2), max(key, 3)
     return id_, 4, 9, key, max(width - 6 - id_ - 4 - 9 - key - 8, 4)
@@ -140,7 +140,7 @@ def _letter_row(canvas: Canvas, y: int, letter: Letter, widths: tuple[int, ...],
     deaths = texts.UNKNOWN if letter.deaths is None else safe_text(f"{letter.deaths}×")
     age = texts.UNKNOWN if letter.died_at_s is None else texts.duration(now_s - letter.died_at_s)
     cells = (
-        (safe_text(letter.id or "(no id)"), theme.strong),
+        (texts.ident(letter.id), theme.strong),
         (deaths, theme.look if (letter.deaths or 0) > 1 else theme.middle),
         (age, theme.middle),
         (safe_text(letter.key or "–"), theme.middle),
@@ -164,7 +164,7 @@ def draw_letter(letter: Letter | None, part: Part, look: Look, *, scroll: int = 
         empty(canvas, literal("The selected dead letter is shown here."))
         return Drawn(canvas.rows())
     scope = literal(" ").joined([_tab(name, part) for name in PARTS])
-    canvas = pane(look, literal("3"), safe_text(letter.id or "(no id)"), scope)
+    canvas = pane(look, literal("3"), texts.ident(letter.id), scope)
     theme, width = look.theme, look.width
     y = 1 if look.height < 12 else 2
     y = _path_line(canvas, y, letter)

@@ -142,13 +142,21 @@ def clock(at_s: float) -> SafeText:
     return safe_text(_clock(int(at_s)) if math.isfinite(at_s) else str(at_s))
 
 
+def ident(message_id: str) -> SafeText:
+    """A message's id as people call it: `#8102` for a number."""
+    if not message_id:
+        return literal("(no id)")
+    return safe_text(f"#{message_id}" if message_id.isdecimal() else message_id)
+
+
 def spark(series: Sequence[float], width: int, peak: float | None = None) -> SafeText:
     """The newest `width` points as eighth blocks, oldest first, filled up with blanks on the left.
 
-    A zero is a blank, anything above it at least the lowest block; `peak` is the full height (default: the largest).
+    A zero is a blank, anything above it at least the lowest block; `peak` is the full height (default: a third above the
+    largest, so that a steady rate is a line and not a wall).
     """
     points = [point if math.isfinite(point) else 0.0 for point in series[-width:]] if width > 0 else []
-    top = peak if peak is not None else max(points, default=0.0)
+    top = peak if peak is not None else max(points, default=0.0) * 4 / 3
     if top <= 0:
         return SafeText(" " * max(width, 0))
     blocks = "".join(_EIGHTHS[min(8, max(1, math.ceil(point / top * 8)))] if point > 0 else " " for point in points)

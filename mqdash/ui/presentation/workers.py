@@ -123,7 +123,7 @@ def _draw(canvas: Canvas, y: int, row: WorkerView, look: Look, *, names: int, li
     )
     if worker.current_id and worker.state not in _DEAD and stop - 8 - x > 5:
         again = worker.current_attempt > 1
-        mark = safe_text(f"{worker.current_id}{f' ×{worker.current_attempt}' if again else ''}")
+        mark = texts.ident(worker.current_id) + safe_text(f" ×{worker.current_attempt}" if again else "")
         canvas.put_right(min(start, stop - 7) - 1, y, mark, theme.look if again else theme.middle, width=stop - 9 - x)
     if lines < 2 or y + 1 >= canvas.height - 1:
         return

@@ -115,7 +115,7 @@ def test_producers_two_lines_each() -> None:
     drawing = lines(draw_producers(sample.lab_producers(), look(26, 24), keys=KEYS))
     assert drawing[0] == "╭─ 1 Producers ── 5 on ──╮"
     assert drawing[1] == "│ ▶ shop           120/s │"
-    assert drawing[2] == "│   → orders.direct ▃▇▆█ │"
+    assert drawing[2] == "│   → orders.direct ▂▅▄▆ │"
     assert drawing[7] == "│ ■ sale        5k burst │"
 
 
@@ -162,7 +162,7 @@ def test_dead_letters_by_cause_with_the_newest_one_in_detail() -> None:
     chosen = cause_subject(sample.lab_dead_letters().causes[0])
     drawing = lines(draw_dead_letters(sample.lab_dead_letters(), look(62, 13, selected=chosen), keys=KEYS))
     assert "12 seen · 12 held · by cause ▾" in drawing[0]
-    assert drawing[2] == "│ ▸      7 PaymentDeclined        W1 W2    22:12:39  ▃ ▆▃▃█▆ │"
+    assert drawing[2] == "│ ▸      7 PaymentDeclined        W1 W2    22:12:39  ▂ ▄▂▂▆▄ │"
     assert drawing[4].startswith("│        2 expired (ttl 30 s)     –")
     text = "\n".join(drawing)
     assert "#8102  attempt 2 in orders · dead-lettered by W1" in text

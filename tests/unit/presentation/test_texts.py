@@ -52,7 +52,7 @@ def test_a_stamp_outside_of_the_calendar_is_shown_raw() -> None:
 
 
 def test_spark_fills_from_the_right_and_blanks_zero() -> None:
-    assert texts.spark((0, 1, 4, 8), 6) == "   ▁▄█"
+    assert texts.spark((0, 1, 4, 8), 6) == "   ▁▃▆"
     assert texts.spark((), 3) == "   "
 
 

@@ -10,7 +10,7 @@ from mqdash.safe_text import SafeText, literal, safe_text
 from mqdash.ui.presentation import texts
 from mqdash.ui.presentation.flow.columns import COMPACT_BAR, COMPACT_COUNT, name_cells, queue_title
 from mqdash.ui.presentation.flow.places import MAX_BARS, Layout, bars_of, is_dead
-from mqdash.ui.presentation.paint import Canvas, Hit, Look, Subject, cat, right
+from mqdash.ui.presentation.paint import Canvas, Hit, Look, Subject, cat, fit, right
 from mqdash.ui.presentation.workers import state_style
 
 if TYPE_CHECKING:
@@ -246,8 +246,8 @@ class _Painter:
             edge = self.edges.get(place.edge_id)
             if edge is None or not 0 <= self.top + place.y < self.canvas.height:
                 continue
-            text = self._label(edge)
             room = self._room(place.x, place.y, lines, leftwards=place.leftwards)
+            text = self._label(edge, room)
             if not text or room < min(len(text), 4):
                 continue
             style = self.theme.dead if edge.kind == "dead" else self.theme.dim
@@ -259,12 +259,13 @@ class _Painter:
                 start, end = place.x, self.canvas.put(place.x, y, text, style, width=room)
             self._hit(self._subject(edge.id), start, end, place.y)
 
-    def _label(self, edge: EdgeView) -> SafeText:
+    def _label(self, edge: EdgeView, room: int) -> SafeText:
         if edge.kind == "dead":
             if self.nodes[edge.source].kind == "destination":
                 return SafeText("")
             rate = str(texts.rate(edge.rate_per_s)) if edge.rate_per_s is not None else ""
-            return safe_text(" ".join(part for part in ("✗", edge.label, rate) if part))
+            reason = fit(safe_text(edge.label), max(room - len(rate) - 3, 0))
+            return safe_text(" ".join(part for part in ("✗", reason, rate) if part))
         gap = self.cols.queue_x - self.cols.destination_x - self.cols.destination_width
         rate = str(texts.rate(edge.rate_per_s)) if gap >= _MIN_RATE_GAP and edge.rate_per_s is not None else ""
         return safe_text(" ".join(part for part in (edge.label, rate) if part))
