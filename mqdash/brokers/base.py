@@ -48,6 +48,26 @@ class Observer(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsSilence(Protocol):
+    """A life that probes its broker by itself."""
+
+    @property
+    def silent_s(self) -> float:
+        """How long its probe has been waiting for an answer; 0 when it waits for none."""
+        ...
+
+
+@runtime_checkable
+class TellsBlocked(Protocol):
+    """A life that knows when its publishers are held back."""
+
+    @property
+    def blocked(self) -> str:
+        """Empty, or why the broker accepts no publishes now, in its words ("low on memory")."""
+        ...
+
+
 class Publisher(Protocol):
     """Sends messages and reports each one's end. Several sends may be open at once, up to the window."""
 

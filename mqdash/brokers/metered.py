@@ -5,7 +5,15 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mqdash.brokers.base import CanBrowse, CanClaim, CanRequest, CanSubscribe, HoldsDeadLetters, TellsMoves
+from mqdash.brokers.base import (
+    CanBrowse,
+    CanClaim,
+    CanRequest,
+    CanSubscribe,
+    HoldsDeadLetters,
+    TellsMoves,
+    TellsSilence,
+)
 from mqdash.brokers.meter import Meter, head_of
 from mqdash.brokers.powers import with_powers
 from mqdash.model.delivery import Ack, Answer, DeadLetter, Retry, Sent, Settled
@@ -34,7 +42,13 @@ def metered(broker: Broker, name: str, *, clock: Clock, emit: Callable[[Event], 
     kind = with_powers(
         MeteredBroker,
         broker,
-        {CanSubscribe: _Subscribes, CanRequest: _Requests, HoldsDeadLetters: _Leases, CanBrowse: _Browses},
+        {
+            CanSubscribe: _Subscribes,
+            CanRequest: _Requests,
+            HoldsDeadLetters: _Leases,
+            CanBrowse: _Browses,
+            TellsSilence: _Probes,
+        },
     )
     return kind(broker, Meter(name, clock=clock, emit=emit))
 
@@ -46,6 +60,7 @@ class MeteredBroker:
         self._inner: Any = inner
         self._meter = meter
         self._graves: dict[QueueRef, Route] = {}
+        self._publishers: set[Publisher] = set()
 
     @property
     def info(self) -> BrokerInfo:
@@ -74,7 +89,15 @@ class MeteredBroker:
     @asynccontextmanager
     async def publisher(self, *, name: str, window: int = 1000) -> AsyncIterator[Publisher]:
         async with self._inner.publisher(name=name, window=window) as publisher:
-            yield MeteredPublisher(publisher, name, self._meter)
+            self._publishers.add(publisher)
+            try:
+                yield MeteredPublisher(publisher, name, self._meter)
+            finally:
+                self._publishers.discard(publisher)
+
+    @property
+    def blocked(self) -> str:
+        return next((publisher.blocked for publisher in self._publishers if publisher.blocked), "")
 
     @asynccontextmanager
     async def consume(
@@ -98,6 +121,16 @@ def _default_grave(queue: QueueRef, family: Family) -> Route:
     if family is Family.KAFKA:
         return Route(f"{queue.name}.dlq")
     return Route(f"{{{queue.name}}}:dlq") if family is Family.REDIS_STREAMS else Route("")
+
+
+class _Probes:
+    """Power: TellsSilence."""
+
+    _inner: Any
+
+    @property
+    def silent_s(self) -> float:
+        return self._inner.silent_s  # type: ignore[no-any-return]
 
 
 class _Subscribes:

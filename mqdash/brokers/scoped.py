@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mqdash.brokers.base import CanBrowse, CanClaim, CanRequest, CanSubscribe, HoldsDeadLetters, TellsMoves
+from mqdash.brokers.base import (
+    CanBrowse,
+    CanClaim,
+    CanRequest,
+    CanSubscribe,
+    HoldsDeadLetters,
+    TellsMoves,
+    TellsSilence,
+)
 from mqdash.brokers.powers import with_powers
 from mqdash.model.topology import Attendant, Binding, Destination, Entity, Queue, QueueRef, Route, Topology
 
@@ -128,7 +136,13 @@ class Scope:
 
 def scoped(broker: Broker, scope: Scope) -> Broker:
     """The same broker under the scenario's names."""
-    powers = {CanSubscribe: _Subscribes, CanRequest: _Requests, HoldsDeadLetters: _Leases, CanBrowse: _Browses}
+    powers = {
+        CanSubscribe: _Subscribes,
+        CanRequest: _Requests,
+        HoldsDeadLetters: _Leases,
+        CanBrowse: _Browses,
+        TellsSilence: _Probes,
+    }
     return with_powers(ScopedBroker, broker, powers)(broker, scope)
 
 
@@ -187,6 +201,16 @@ class ScopedBroker:
         ) as consumer:
             kind = with_powers(_ScopedConsumer, consumer, {CanClaim: _Claims, TellsMoves: _Moves})
             yield kind(consumer, self._scope)
+
+
+class _Probes:
+    """Power: TellsSilence."""
+
+    _inner: Any
+
+    @property
+    def silent_s(self) -> float:
+        return self._inner.silent_s  # type: ignore[no-any-return]
 
 
 class _Subscribes:

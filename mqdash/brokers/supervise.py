@@ -11,6 +11,7 @@ import logging
 import random
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from mqdash.brokers.base import TellsBlocked, TellsSilence
 from mqdash.errors import BrokerError, MqdashError
 from mqdash.model.broker import LinkState
 from mqdash.model.events import LinkChanged
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 CONNECT_LIMIT_S: Final = 8.0
 BACKOFF_S: Final = (0.5, 5.0)
 """First and longest wait between tries; each is jittered to 50-100 %."""
+HEALTH_EVERY_S: Final = 0.5
+STALE_AFTER_S: Final = 2.0
+"""A probe that has waited this long is told on screen; when the life is over is its adapter's to say."""
 
 Life = TypeVar("Life", bound="Observer")
 
@@ -130,9 +134,30 @@ class Link(Generic[Life]):
             attempt = 0
             self._life, self._number = life, self._number + 1
             self._tell(LinkState.UP)
-            cause = await life.lost()
+            cause = await self._watched(life)
             await self._end_life()
             self._tell(LinkState.DOWN, cause)
+
+    async def _watched(self, life: Observer) -> str:
+        """Tell how the life is until it is lost; returns the cause."""
+        if not isinstance(life, TellsSilence | TellsBlocked):
+            return await life.lost()
+        watching = asyncio.create_task(self._watch(life), name=f"health {self.name}")
+        try:
+            return await life.lost()
+        finally:
+            watching.cancel()
+
+    async def _watch(self, life: object) -> None:
+        blocked = ""
+        while True:
+            await self._clock.sleep(HEALTH_EVERY_S)
+            silent_s = life.silent_s if isinstance(life, TellsSilence) else 0.0
+            state = LinkState.UP if silent_s < STALE_AFTER_S else LinkState.STALE
+            before, blocked = blocked, life.blocked if isinstance(life, TellsBlocked) else ""
+            if (state, blocked) != (self.state, before):
+                cause = f"no answer for {silent_s:.0f} s" if state is LinkState.STALE else ""
+                self._tell(state, cause, blocked=blocked)
 
     async def _wait_after(self, error: MqdashError, attempt: int, *, retry: bool = False) -> int:
         cause = error.text if isinstance(error, BrokerError) else str(error)
@@ -162,7 +187,7 @@ class Link(Generic[Life]):
             except (TimeoutError, MqdashError):
                 log.warning("%s: the old connection did not close in time", self.name)
 
-    def _tell(self, state: LinkState, cause: str = "", *, retry_at_s: float | None = None) -> None:
+    def _tell(self, state: LinkState, cause: str = "", *, retry_at_s: float | None = None, blocked: str = "") -> None:
         self.state, self.cause = state, cause
         self._emit(
             LinkChanged(
@@ -175,6 +200,7 @@ class Link(Generic[Life]):
                 retry_at_s=retry_at_s,
                 info=None if self._life is None else self._life.info,
                 lab=self._lab,
+                blocked=blocked,
             )
         )
         self._changed.set()

@@ -60,6 +60,11 @@ class RabbitObserver:
         """See `mqdash.brokers.base.Observer.measure`."""
         return await self._catalog.measure(queues)
 
+    @property
+    def silent_s(self) -> float:
+        """See `mqdash.brokers.base.TellsSilence.silent_s`."""
+        return self._life.silent_s
+
     async def lost(self) -> str:
         """See `mqdash.brokers.base.Observer.lost`."""
         return await self._life.lost()

@@ -32,6 +32,7 @@ class Life:
         self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._closed = False
         self._probe: asyncio.Task[None] | None = None
+        self._asked_s: float | None = None  # monotonic, while a probe waits for its answer
 
     async def start(self) -> None:
         """Open the control connection and begin to probe it.
@@ -63,6 +64,11 @@ class Life:
             raise ConnectionLost(self.url.safe, self._lost.result())
         if self._closed:
             raise ConnectionLost(self.url.safe, "the connection was closed by mqdash")
+
+    @property
+    def silent_s(self) -> float:
+        """How long the probe has been waiting for its answer."""
+        return 0.0 if self._asked_s is None else self._clock.monotonic() - self._asked_s
 
     async def lost(self) -> str:
         """The cause, once this life has ended by itself."""
@@ -99,6 +105,7 @@ class Life:
     async def _watch(self, channel: Channel) -> None:
         while True:
             await self._clock.sleep(PROBE_EVERY_S)
+            self._asked_s = self._clock.monotonic()
             try:
                 await channel.call("basic_qos", prefetch_count=0, timeout_s=PROBE_TIMEOUT_S)
             except ConnectionLost:
@@ -106,3 +113,4 @@ class Life:
             except BrokerError as error:
                 self._end(error.text)
                 return
+            self._asked_s = None

@@ -42,12 +42,13 @@ class Opener:
         self.errors = list(errors)
         self.lives: list[Life] = []
         self.tries = 0
+        self.make: type[Life] = Life
 
     async def __call__(self) -> Life:
         self.tries += 1
         if self.errors:
             raise self.errors.pop(0)
-        self.lives.append(Life())
+        self.lives.append(self.make())
         return self.lives[-1]
 
 
@@ -128,6 +129,61 @@ async def test_fault_13_a_refused_login_is_not_tried_again_by_itself() -> None:
     assert opener.tries == 1
     link.retry_now()
     await until(lambda: link.state is LinkState.UP)
+    await link.close()
+
+
+class Ailing(Life):
+    """A life that tells how it is."""
+
+    silent_s = 0.0
+    blocked = ""
+
+
+async def test_fault_5_a_broker_that_does_not_answer_is_stale_until_it_does() -> None:
+    opener = Opener()
+    opener.make = Ailing
+    link, clock, told = a_link(opener)
+    link.start()
+    await until(lambda: link.state is LinkState.UP)
+    life = opener.lives[0]
+    assert isinstance(life, Ailing)
+    life.silent_s = 2.1
+    await clock.advance(0.6)
+    assert (link.state, link.life) == (LinkState.STALE, life)
+    life.silent_s = 0.0
+    await clock.advance(0.6)
+    assert (link.state, link.life) == (LinkState.UP, life)
+    life.silent_s = 3.0
+    await clock.advance(0.6)
+    life.over.set_result("no answer for 4 s")
+    await until(lambda: len(opener.lives) == 2 and link.state is LinkState.UP)
+    states = [event.state for event in told]
+    assert states == [
+        *(LinkState.CONNECTING, LinkState.UP, LinkState.STALE, LinkState.UP, LinkState.STALE, LinkState.DOWN),
+        *(LinkState.CONNECTING, LinkState.UP),
+    ]
+    await link.close()
+
+
+async def test_fault_7_a_broker_that_blocks_publishers_is_up_and_says_why() -> None:
+    opener = Opener()
+    opener.make = Ailing
+    link, clock, told = a_link(opener)
+    link.start()
+    await until(lambda: link.state is LinkState.UP)
+    life = opener.lives[0]
+    assert isinstance(life, Ailing)
+    life.blocked = "low on memory"
+    await clock.advance(5)
+    assert (told[-1].state, told[-1].blocked, len(told)) == (LinkState.UP, "low on memory", 3)
+    life.blocked = ""
+    await clock.advance(5)
+    assert (told[-1].state, told[-1].blocked, len(told)) == (LinkState.UP, "", 4)
+    life.blocked = "low on memory"
+    await clock.advance(0.6)
+    life.over.set_result("gone")
+    await until(lambda: len(opener.lives) == 2 and link.state is LinkState.UP)
+    assert not told[-1].blocked
     await link.close()
 
 
