@@ -8,7 +8,7 @@ from mqdash.ui.presentation.footer import MIN_HEIGHT, MIN_WIDTH
 
 PaneName = Literal["producers", "flow", "workers", "dead_letters", "story"]
 PANES: Final[tuple[PaneName, ...]] = ("producers", "flow", "workers", "dead_letters", "story")
-_ALL_THREE: Final = 100
+_ALL_THREE: Final = 112
 """From this width on Producers stands beside Flow; below, it takes the place of Workers while it has the focus."""
 _STACKED_WIDTH, _STACKED_HEIGHT = 160, 50
 

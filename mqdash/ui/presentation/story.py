@@ -85,7 +85,7 @@ def _sentence(line: StoryLine, look: Look) -> list[tuple[int, Span]]:
     room = max(look.width - 2 - indent, 8)
     times = f" ×{line.n}" if line.n > 1 and f"{line.n:,}" not in line.text else ""
     style = level_style(line.level, theme)
-    first = wrapped(safe_text(line.text + times), room, 3)
+    first = wrapped(safe_text(f"{line.text}{times}"), room, 3)
     out = [(indent if at == 0 else indent + 2, Span(text, style)) for at, text in enumerate(first)]
     deeper = indent + (2 if look.width >= 46 else 0)
     for more in line.more:

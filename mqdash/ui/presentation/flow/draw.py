@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 POOL_PREFIX: Final = "p:pool/"
 _STATE_MARKS: Final = {"hung": "◉", "paused": "◌", "draining": "◐", "stuck": "!", "starting": "…"}
+_LEAST_FULL: Final = 10
+"""A bar is full at no fewer messages than this: two waiting messages are no alarm, whatever the last minutes were."""
 _MIN_RATE_GAP: Final = 12
 """An edge that long has room for its rate beside its key."""
 
@@ -166,7 +168,7 @@ class _Painter:
         if bars == 1:
             self._bar(node, x, y, width, colour)
             return
-        most = max([part.waiting or 0 for part in node.partitions] + [node.depth_max // bars, 1])
+        most = max([part.waiting or 0 for part in node.partitions] + [node.depth_max // bars, _LEAST_FULL])
         for at, part in enumerate(node.partitions):
             label = right(safe_text(str(part.partition)), 2)
             canvas.put(x, y + at, label, theme.dim if part.owner else theme.broken)
@@ -177,7 +179,7 @@ class _Painter:
             self.canvas.put(x, y, SafeText("·" * width), self.theme.trough)
             return
         pending = (node.in_flight or 0) if node.family is Family.REDIS_STREAMS else 0
-        most = max(node.limit or max(node.depth_max, node.depth + pending), 1)
+        most = max(node.limit or max(node.depth_max, node.depth + pending, _LEAST_FULL), 1)
         self._gauge(x, y, node.depth / most, width, colour)
         if pending:
             start = round(min(node.depth / most, 1) * width)
