@@ -169,7 +169,7 @@ class LetterBox:
         broker = self._attachment.broker
         async with (
             self._operation(progress) as redrive,
-            broker.publisher(name="mqdash replay", window=100) as publisher,
+            broker.publisher(name="replay", window=100) as publisher,
         ):
             report = await redrive.replay(
                 plan.letters, publisher, target=plan.target, bodies=bodies, rate_per_s=plan.rate_per_s
@@ -217,7 +217,7 @@ class LetterBox:
         done = {outcome.number for outcome in report.outcomes if outcome.moved is Moved.DONE}
         self.letters = tuple(letter for letter in self.letters if letter.number not in done)
         verb = "replayed" if report.kind == "replay" else "discarded"
-        self._audit.told(
+        self._audit.kept(
             self.broker,
             f"you {verb} {len(done)} of {report.taken} dead letters of {self.queue}",
             f"mqdash operation {report.op}",
