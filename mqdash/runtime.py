@@ -129,7 +129,9 @@ def attach_targets(given: Sequence[str], config: Config, env: Mapping[str, str],
 def _name(url: BrokerUrl) -> str:
     if url.embedded:
         return url.path
-    return url.path if url.family == "rabbitmq" and url.path not in {"", "/"} else url.hosts[0][0]
+    host, port = url.hosts[0]
+    place = f"{host}:{port}" if url.loopback else host  # several brokers on one machine differ by their port
+    return url.path if url.family == "rabbitmq" and url.path not in {"", "/"} else place
 
 
 class Runtime:

@@ -54,7 +54,11 @@ def draw_producers(view: ProducersView, look: Look, *, shown: str = "", keys: Ke
         if look.filtered:
             empty(canvas, FILTER_HINT)
         else:
-            empty(canvas, literal("No producers: nothing here publishes."), literal("p publishes a message by hand."))
+            empty(
+                canvas,
+                literal("No producers: nothing here publishes."),
+                literal("p publishes a message by hand, where that is allowed."),
+            )
         keys_below(canvas, keys, 4)
         return Drawn(canvas.rows())
     order = tuple(producer_subject(row) for row in rows)

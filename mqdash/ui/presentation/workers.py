@@ -73,8 +73,11 @@ def draw_workers(view: WorkersView, look: Look, *, shown: str = "", keys: Keys =
         if look.filtered:
             empty(canvas, FILTER_HINT)
         else:
-            empty(canvas, literal("Nobody takes messages."), literal("+ adds a worker to the selected queue."))
-        keys_below(canvas, keys, 4)
+            empty(
+                canvas,
+                literal("Nobody takes messages."),
+                literal("Whoever consumes from a queue of this broker appears here by itself."),
+            )
         return Drawn(canvas.rows())
     order = tuple(worker_subject(row) for row in rows)
     room = max(look.height - 2, 1)

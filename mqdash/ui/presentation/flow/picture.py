@@ -134,7 +134,7 @@ class FlowPicture:
                 empty(
                     canvas,
                     literal("Nothing is declared here yet: no exchanges, topics, streams or queues."),
-                    literal("What is published with p creates its way and shows it here."),
+                    literal("They appear as soon as there are some; [ and ] show the next broker."),
                 )
             return _Static(canvas, canvas.rows(), (), (), 0, first)
         self._arrange(flows, look, width, room)
