@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,9 +13,12 @@ Wrapper = TypeVar("Wrapper")
 
 def with_powers(base: type[Wrapper], inner: object, powers: Mapping[Any, type]) -> type[Wrapper]:
     """`base` plus the mixins of those protocols that `inner` has; `powers` maps a runtime-checkable protocol to its mixin."""
-    return _combined(base, tuple(mixin for protocol, mixin in powers.items() if isinstance(inner, protocol)))
+    return cast(
+        "type[Wrapper]",
+        _combined(base, tuple(mixin for protocol, mixin in powers.items() if isinstance(inner, protocol))),
+    )
 
 
 @lru_cache(maxsize=64)
-def _combined(base: type[Any], mixins: tuple[type, ...]) -> type[Any]:
+def _combined(base: Any, mixins: tuple[type, ...]) -> Any:
     return type(base.__name__, (*mixins, base), {}) if mixins else base
