@@ -266,6 +266,26 @@ class HoldsDeadLetters(Protocol):
         ...
 
 
+class Membership(Protocol):
+    """A registration on a roster, kept alive by itself; it ends with its connection life or when it is left."""
+
+    async def leave(self) -> bool:
+        """Unregister, and tell whether nobody else is there. Not knowing counts as somebody. Twice does no harm."""
+        ...
+
+
+@runtime_checkable
+class KeepsMembers(Protocol):
+    """Processes that share a run see each other through a roster on the broker (design §4.4).
+
+    A member that dies without leaving is forgotten after a while, told by the family: its session or its lease runs out.
+    """
+
+    async def enroll(self, roster: str, *, name: str) -> Membership:
+        """Register as `name`, unique among the members; the same name on a later life is the same member."""
+        ...
+
+
 class Connector(Protocol):
     """Knows the way to one broker and opens connection lives on it. The embedded one holds the broker itself."""
 

@@ -11,6 +11,7 @@ from mqdash.brokers.base import (
     CanRequest,
     CanSubscribe,
     HoldsDeadLetters,
+    KeepsMembers,
     TellsMoves,
     TellsSilence,
 )
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from mqdash.brokers.base import Broker, Consumer, Lease, Publisher, Requester, Subscription
+    from mqdash.brokers.base import Broker, Consumer, Lease, Membership, Publisher, Requester, Subscription
     from mqdash.clock import Clock
     from mqdash.model.broker import BrokerInfo
     from mqdash.model.delivery import Delivery, Measurement, Outcome, Outgoing, Receipt, Reply, Verdict
@@ -47,6 +48,7 @@ def metered(broker: Broker, name: str, *, clock: Clock, emit: Callable[[Event], 
             CanRequest: _Requests,
             HoldsDeadLetters: _Leases,
             CanBrowse: _Browses,
+            KeepsMembers: _Enrolls,
             TellsSilence: _Probes,
         },
     )
@@ -173,6 +175,15 @@ class _Browses:
 
     async def browse(self, queue: QueueRef, *, newest: int) -> Sequence[Delivery]:
         return await self._inner.browse(queue, newest=newest)  # type: ignore[no-any-return]
+
+
+class _Enrolls:
+    """Power: KeepsMembers; bookkeeping is not traffic."""
+
+    _inner: Any
+
+    async def enroll(self, roster: str, *, name: str) -> Membership:
+        return await self._inner.enroll(roster, name=name)  # type: ignore[no-any-return]
 
 
 class MeteredPublisher:

@@ -17,6 +17,7 @@ from mqdash.brokers.base import (
     CanRequest,
     CanSubscribe,
     HoldsDeadLetters,
+    KeepsMembers,
     TellsMoves,
     TellsSilence,
 )
@@ -26,7 +27,7 @@ from mqdash.model.topology import Attendant, Binding, Destination, Entity, Queue
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from mqdash.brokers.base import Broker, Consumer, Lease, Publisher, Requester, Subscription
+    from mqdash.brokers.base import Broker, Consumer, Lease, Membership, Publisher, Requester, Subscription
     from mqdash.model.broker import BrokerInfo, LeaseInfo
     from mqdash.model.delivery import (
         Claim,
@@ -141,6 +142,7 @@ def scoped(broker: Broker, scope: Scope) -> Broker:
         CanRequest: _Requests,
         HoldsDeadLetters: _Leases,
         CanBrowse: _Browses,
+        KeepsMembers: _Enrolls,
         TellsSilence: _Probes,
     }
     return with_powers(ScopedBroker, broker, powers)(broker, scope)
@@ -241,6 +243,14 @@ class _Browses:
     async def browse(self, queue: QueueRef, *, newest: int) -> Sequence[Delivery]:
         found = await self._inner.browse(self._scope.real_queue(queue), newest=newest)
         return [self._scope.shown_delivery(delivery) for delivery in found]
+
+
+class _Enrolls:
+    _inner: Any
+    _scope: Scope
+
+    async def enroll(self, roster: str, *, name: str) -> Membership:
+        return await self._inner.enroll(self._scope.real(roster), name=name)  # type: ignore[no-any-return]
 
 
 class _Leases:

@@ -84,7 +84,7 @@ class Lab:
         self._emit = emit
         self._remove_after = shared and not keep
         self._lives = Lives(lives, self._prepare, self._tell_trouble)
-        self._members = Members(instance or "lab") if shared and family is Family.RABBITMQ else None
+        self._members = Members(instance or "lab") if shared else None
         self.crew = Crew(
             broker,
             clock=clock,
@@ -184,15 +184,13 @@ class Lab:
         broker = self._lives.broker
         last = True
         if self._members is not None and broker is not None:
-            last = await self._members.leave(broker)
+            last = await self._members.leave()
         if self._remove_after and last and broker is not None:
             await self._remove(broker)
 
     async def _remove(self, broker: Broker) -> None:
         try:
             await broker.remove(self.topology)
-            if self._members is not None:
-                await broker.remove(self._members.topology)
         except MqdashError as error:
             self._tell_trouble(error)
 

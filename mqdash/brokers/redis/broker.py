@@ -13,6 +13,7 @@ from mqdash.brokers.redis.entries import dlq_name, message_of
 from mqdash.brokers.redis.lease import RedisLease
 from mqdash.brokers.redis.publisher import RedisPublisher
 from mqdash.brokers.redis.requester import RedisRequester
+from mqdash.brokers.redis.roster import RedisMembership
 from mqdash.brokers.redis.session import Session, reachable
 from mqdash.brokers.redis.settling import Settler
 from mqdash.brokers.redis.subscription import RedisSubscription
@@ -271,6 +272,13 @@ class RedisBroker(RedisLife):
         total = await self._session.call("XLEN", queue.name)
         info = LeaseInfo(total=total, order="newest", held=False, cost="reading is free")
         yield RedisLease(info, letters, self._session, queue.name)
+
+    async def enroll(self, roster: str, *, name: str) -> RedisMembership:
+        """Register on a sorted set of that name."""
+        self.check()
+        membership = RedisMembership(self, self._session, roster, name)
+        await membership.enroll()
+        return membership
 
     async def _check_group(self, queue: QueueRef) -> None:
         groups = (await self._session.run([("XINFO", "GROUPS", queue.name)]))[0]

@@ -135,3 +135,16 @@ if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then retu
 redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
 return 1
 """)
+
+ENROLL: Final = _script("""
+-- roster | name lease_ms  -> how many are registered
+redis.call('ZADD', KEYS[1], now_ms() + ARGV[2], ARGV[1])
+return redis.call('ZCARD', KEYS[1])
+""")
+
+UNENROLL: Final = _script("""
+-- roster | name  -> how many others are there; those whose lease ran out are forgotten
+redis.call('ZREM', KEYS[1], ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now_ms())
+return redis.call('ZCARD', KEYS[1])
+""")
