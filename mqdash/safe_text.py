@@ -31,13 +31,13 @@ class SafeText(str):
 
     __slots__ = ()
 
-    def __add__(self, other: str) -> SafeText:  # type: ignore[override]
+    def __add__(self, other: str) -> SafeText:
         if not isinstance(other, SafeText):
             msg = "only SafeText joins SafeText"
             raise TypeError(msg)
         return SafeText(str.__add__(self, other))
 
-    def __getitem__(self, index: object) -> SafeText:  # type: ignore[override]
+    def __getitem__(self, index: object) -> SafeText:
         return SafeText(str.__getitem__(self, index))  # type: ignore[index]
 
     def joined(self, parts: list[SafeText] | tuple[SafeText, ...]) -> SafeText:
