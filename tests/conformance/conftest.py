@@ -1,10 +1,11 @@
 """Fixtures of the conformance bodies: a subject, a life on it, and a fresh place of work that is removed afterwards."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from mqdash.brokers.base import Broker
+from tests.conformance.amqp import Amqp, amqp_for
 from tests.conformance.subjects import Subject, Work, make_subject
 
 
@@ -26,3 +27,10 @@ async def work(subject: Subject, broker: Broker) -> AsyncIterator[Work]:
     yield place
     async with subject.life() as cleaner:
         await cleaner.remove(place.topology)
+
+
+@pytest.fixture
+def amqp(request: pytest.FixtureRequest) -> Iterator[Amqp]:
+    """RabbitMQ by a bare client, for bodies marked `@natively`."""
+    with amqp_for(request.param) as found:
+        yield found
