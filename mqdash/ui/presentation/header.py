@@ -88,7 +88,7 @@ def draw_header(view: HeaderView, look: Look, *, shown: str = "", corner: Corner
 
 def _badges(view: HeaderView, theme: Theme, wide: bool) -> list[Span]:
     if view.brokers and any(broker.lab for broker in view.brokers):
-        embedded = all(broker.info is None or broker.info.embedded for broker in view.brokers)
+        embedded = all(broker.url.startswith("embedded:") for broker in view.brokers)  # known before any connection
         spans = [Span(literal("LAB"), theme.bold(theme.look))]
         if embedded and wide:
             spans.append(Span(literal("  nothing here touches a real broker"), theme.dim))

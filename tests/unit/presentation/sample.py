@@ -155,6 +155,7 @@ def lab_brokers() -> tuple[BrokerView, ...]:
             state=state,
             lab=True,
             age_s=4.0,
+            url=f"embedded://{family}",
             info=BrokerInfo(family=family, version="4.0", url=f"embedded://{family}", embedded=True),
         )
         for name, family, state in (

@@ -214,7 +214,9 @@ def test_empty_panes_say_what_will_appear_and_which_key_makes_it(width: int, hei
         lines(draw_dead_letters(DeadLettersView(), look(width, height))),
         lines(draw_story(StoryView(), look(width, height))),
     ]
-    for drawing, words in zip(drawings, ("p publishes", "appears here by itself", "grouped here", "K kills"), strict=True):
+    for drawing, words in zip(
+        drawings, ("p publishes", "appears here by itself", "grouped here", "K kills"), strict=True
+    ):
         assert words in " ".join(line.strip("│ ") for line in drawing)
 
 
