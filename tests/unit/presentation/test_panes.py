@@ -95,7 +95,7 @@ def test_header_tells_states_of_links_in_words() -> None:
 
 def test_header_on_a_real_broker_does_not_promise_to_touch_nothing() -> None:
     real = tuple(
-        msgspec.structs.replace(broker, info=BrokerInfo(family=broker.family, version="4.0", url="x://127.0.0.1"))
+        msgspec.structs.replace(broker, url="amqp://127.0.0.1", info=None)  # not connected yet
         for broker in sample.lab_brokers()
     )
     first = lines(draw_header(HeaderView(brokers=real), look(120, 2)))[0]
