@@ -56,7 +56,8 @@ def link_words(broker: BrokerView, now_s: float) -> tuple[SafeText, SafeText]:
         case LinkState.DOWN:
             if broker.retry_at_s is None:
                 return literal("✗"), literal("down")
-            return literal("✗"), safe_text(f"down, again in {texts.duration(max(0, round(broker.retry_at_s - now_s)))}")
+            left_s = round(broker.retry_at_s - now_s)
+            return literal("✗"), safe_text(f"down, again {f'in {texts.duration(left_s)}' if left_s > 0 else 'now'}")
         case LinkState.REFUSED:
             return literal("✗"), literal("refused")
         case LinkState.CLOSED:
