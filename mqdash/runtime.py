@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import random
@@ -252,6 +253,7 @@ def run_dashboard(targets: Sequence[Target], config: Config) -> int:
             if why_no_log:
                 runtime.note(targets[0].name, why_no_log)
             settings = Settings(motion=config.motion, mouse=config.mouse, keys=config.keys, state_dir=config.state_path)
+            gc.freeze()  # what is loaded now stays: later collections look at what is new
             app = MqdashApp(runtime.store, runtime.bus, runtime.control, settings, runtime.clock)
             return await show(app)
 
