@@ -146,12 +146,15 @@ def cancelled(event: Cancelled) -> Told:
 
 
 def rebalanced(event: Rebalanced) -> Told:
-    """`clicks-app rebalanced: C2 took p1, 0.2 s`."""
-    took: dict[str, list[str]] = {}
-    for partition, _, owner in event.moved:
-        took.setdefault(owner, []).append(f"p{partition}")
-    orphans = took.pop("", [])
-    parts = [f"{owner} took {' '.join(partitions)}" for owner, partitions in took.items()]
+    """`clicks-app rebalanced: C3 took p1 from C2, 6.0 s`: how long nobody had it."""
+    took: dict[tuple[str, str], list[str]] = {}
+    for partition, former, owner in event.moved:
+        took.setdefault((owner, former if owner else ""), []).append(f"p{partition}")
+    orphans = took.pop(("", ""), [])
+    parts = [
+        f"{owner} took {' '.join(partitions)}{f' from {former}' if former else ''}"
+        for (owner, former), partitions in took.items()
+    ]
     more = tuple(parts[_MOVES_SHOWN:][:_MOVES_SHOWN])
     parts = parts[:_MOVES_SHOWN] + ([f"nobody has {' '.join(orphans)}"] if orphans else [])
     gap = f", {seconds(event.gap_s)}" if event.gap_s is not None else ""

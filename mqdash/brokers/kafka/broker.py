@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from mqdash.brokers.kafka import measuring, topics
+from mqdash.brokers.kafka.ages import Ages
 from mqdash.brokers.kafka.browsing import newest_records
 from mqdash.brokers.kafka.cluster import Cluster
 from mqdash.brokers.kafka.consumer import KafkaConsumer
@@ -17,6 +18,7 @@ from mqdash.brokers.kafka.owners import Owners
 from mqdash.brokers.kafka.publisher import KafkaPublisher
 from mqdash.brokers.kafka.records import DLQ_SUFFIX, REPLY_PREFIX, retry_topics
 from mqdash.brokers.kafka.requester import KafkaRequester
+from mqdash.brokers.kafka.roster import SESSION_S, KafkaMembership
 from mqdash.brokers.kafka.way import Way, stop
 from mqdash.brokers.life import CONNECT_LIMIT_S, Life
 from mqdash.errors import BrokerError, BrokerUnavailable, NotFound
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from mqdash.brokers.base import Broker, Observer
+    from mqdash.brokers.kafka.cluster import GroupMember
     from mqdash.brokers.url import BrokerUrl
     from mqdash.clock import Clock
     from mqdash.model.delivery import Delivery, Measurement
@@ -43,12 +46,13 @@ Opened = TypeVar("Opened", bound="KafkaLife")
 
 
 class KafkaConnector:
-    """Opens lives. Knows across them which dead-letter topic a group was declared with."""
+    """Opens lives. Knows across them which dead-letter topic a group was declared with, and what our members had."""
 
     def __init__(self, url: BrokerUrl, *, clock: Clock) -> None:
         self.url = url
         self._clock = clock
         self._graves: dict[QueueRef, Route] = {}
+        self._owners = Owners()
 
     async def observe(self) -> Observer:
         """A read-only life: joins no group, creates no topic."""
@@ -72,7 +76,14 @@ class KafkaConnector:
             raise BrokerUnavailable(
                 self.url.safe, f"{self.url.address} did not let us in within {CONNECT_LIMIT_S:g} s"
             ) from None
-        return kind(way, Cluster(self.url.safe, admin, reader), reader, clock=self._clock, graves=self._graves)
+        return kind(
+            way,
+            Cluster(self.url.safe, admin, reader),
+            reader,
+            clock=self._clock,
+            graves=self._graves,
+            owners=self._owners,
+        )
 
 
 class KafkaLife(Life):
@@ -81,7 +92,14 @@ class KafkaLife(Life):
     writable = False
 
     def __init__(
-        self, way: Way, cluster: Cluster, reader: object, *, clock: Clock, graves: dict[QueueRef, Route]
+        self,
+        way: Way,
+        cluster: Cluster,
+        reader: object,
+        *,
+        clock: Clock,
+        graves: dict[QueueRef, Route],
+        owners: Owners,
     ) -> None:
         super().__init__(way.url.safe, clock)
         self.info = BrokerInfo(
@@ -96,19 +114,20 @@ class KafkaLife(Life):
         self._cluster = cluster
         self._reader = reader
         self._graves = graves
+        self._owners = owners
+        self._ages = Ages(way)
         self._members: set[KafkaConsumer] = set()
         self.watch(cluster.alive)
 
     async def catalog(self, *, prefix: str = "", after: str | None = None, limit: int = 500) -> Page:
         """Up to `limit` topics with their groups and members; side topics of ours are not shown."""
         self.check()
-        ours = frozenset(member.name for member in self._members)
-        return await measuring.catalog(self._cluster, prefix=prefix, after=after, limit=limit, ours=ours)
+        return await measuring.catalog(self._cluster, prefix=prefix, after=after, limit=limit, ours=self._is_ours)
 
     async def measure(self, queues: Sequence[QueueRef]) -> Sequence[Measurement]:
         """Groups by committed and end offsets; a topic without a group as the dead letters it still holds."""
         self.check()
-        return await measuring.measure(self._cluster, queues, now_s=self.clock.now(), held=self._held)
+        return await measuring.measure(self._cluster, queues, now_s=self.clock.now(), held=self._held, ages=self._ages)
 
     async def browse(self, queue: QueueRef, *, newest: int) -> Sequence[Delivery]:
         """The newest records of the topic, oldest first; joins nothing, changes nothing (K4)."""
@@ -119,7 +138,11 @@ class KafkaLife(Life):
 
     async def close(self) -> None:
         """End this life and everything opened from it."""
-        await self.finish(lambda: stop(self._cluster.admin), lambda: stop(self._reader))
+        await self.finish(lambda: stop(self._cluster.admin), lambda: stop(self._reader), self._ages.close)
+
+    def _is_ours(self, member: GroupMember) -> bool:
+        joining = {mine.name for mine in self._members if mine.member_id not in self._owners.ours}
+        return member.id in self._owners.ours or member.client_id in joining
 
     def _held(self, ref: QueueRef) -> int | None:
         counts = [member.in_flight for member in self._members if member.ref == ref]
@@ -134,13 +157,6 @@ class KafkaBroker(KafkaLife):
     """A writable life."""
 
     writable = True
-
-    def __init__(
-        self, way: Way, cluster: Cluster, reader: object, *, clock: Clock, graves: dict[QueueRef, Route]
-    ) -> None:
-        super().__init__(way, cluster, reader, clock=clock, graves=graves)
-        self._owners = Owners()
-        self._rng = random.Random()  # noqa: S311 - correlation ids, no secret
 
     async def declare(self, topology: Topology) -> None:
         """Create topics, and each group's dead-letter and retry topics.
@@ -239,7 +255,7 @@ class KafkaBroker(KafkaLife):
                 topic=topic,
                 reader=await self._way.reader(name),
                 publisher=await self._publisher(f"{name}-requests", 1000),
-                rng=self._rng,
+                rng=random.Random(),  # noqa: S311 - correlation ids, no secret
             )
             try:
                 yield link
@@ -248,6 +264,18 @@ class KafkaBroker(KafkaLife):
         finally:
             if self.cause is None:
                 await topics.delete(self._cluster, {topic})
+
+    async def enroll(self, roster: str, *, name: str) -> KafkaMembership:
+        """A member of the group `roster`; see `mqdash.brokers.base.KeepsMembers`."""
+        self.check()
+        client = await self._way.member(name, roster, session_timeout_s=SESSION_S)
+        membership = KafkaMembership(self, self._cluster, client, roster, name)
+        try:
+            await membership.enroll()
+        except BaseException:
+            membership.end("could not join")
+            raise
+        return membership
 
     async def _publisher(self, name: str, window: int) -> KafkaPublisher:
         self.check()

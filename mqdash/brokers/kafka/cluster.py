@@ -26,8 +26,12 @@ _DEAD = "Dead"
 
 
 class GroupMember(msgspec.Struct, frozen=True):
-    """A member as the coordinator names it; `address` without the leading slash of Java, `topics` it subscribed to."""
+    """A member: `id` is made by the coordinator, `client_id` is what it calls itself, `topics` it subscribed to.
 
+    `address` is without the leading slash of Java.
+    """
+
+    id: str
     client_id: str
     address: str
     topics: frozenset[str]
@@ -112,10 +116,10 @@ def places_of(topics: dict[str, int], *names: str) -> list[TopicPartition]:
 
 
 def _member(member: Any) -> GroupMember:
-    _, client_id, address, subscription, assignment = member[:5]
+    member_id, client_id, address, subscription, assignment = member[:5]
     topics = ConsumerProtocol.METADATA.decode(subscription).subscription if subscription else ()
     places: frozenset[tuple[str, int]] = frozenset()
     if assignment:
         decoded = ConsumerProtocol.ASSIGNMENT.decode(assignment)
         places = frozenset((topic, partition) for topic, partitions in decoded.assignment for partition in partitions)
-    return GroupMember(client_id, address.lstrip("/"), frozenset(topics), places)
+    return GroupMember(member_id, client_id, address.lstrip("/"), frozenset(topics), places)

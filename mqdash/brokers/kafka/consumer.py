@@ -88,6 +88,11 @@ class KafkaConsumer(Link):
         """Records given out (or about to be) that are not committed, done behind an open one included."""
         return sum(len(window.given) for window in self._windows.values())
 
+    @property
+    def member_id(self) -> str:
+        """The id its coordinator gave it; "" until it has joined."""
+        return str(self._client._coordinator.member_id)  # noqa: SLF001 - a client id is not unique
+
     async def join(self) -> None:
         """Subscribe; the group's assignment comes while `take` waits."""
         self._subscribe(await self._find_topics())
@@ -256,6 +261,7 @@ class KafkaConsumer(Link):
     def assigned(self, places: set[TopicPartition]) -> None:
         """A new assignment: reading goes on at the committed offsets (K9)."""
         self._end_assignment()
+        self._owners.ours.add(self.member_id)
         ours = [place.partition for place in places if place.topic == self.ref.name]
         self._moves += self._owners.assigned(self.ref, self.name, ours, self.life.clock.monotonic())
         self._look_again = True

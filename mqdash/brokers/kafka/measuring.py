@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 from aiokafka import TopicPartition
 
 from mqdash.brokers.kafka.cluster import places_of
@@ -15,25 +16,56 @@ from mqdash.model.topology import Attendant, Binding, Destination, Entity, Page,
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from mqdash.brokers.kafka.ages import Ages
     from mqdash.brokers.kafka.cluster import Cluster, Ends, GroupMember
 
 SOURCE = "committed and end offsets"
 
 
 async def measure(
-    cluster: Cluster, queues: Sequence[QueueRef], *, now_s: float, held: Callable[[QueueRef], int | None]
+    cluster: Cluster, queues: Sequence[QueueRef], *, now_s: float, held: Callable[[QueueRef], int | None], ages: Ages
 ) -> list[Measurement]:
     """Levels of these queues; `held(queue)` is what our own members hold, None when none of them is ours."""
     topics = await cluster.topics()
     known = [ref for ref in queues if ref.name in topics]
     names = {name for ref in known for name in (ref.name, *(retry_topics(*_parts(ref)) if ref.group else ()))}
     ends = await cluster.ends(places_of(topics, *sorted(names)))
-    return [
+    found = [
         await _group(cluster, ref, topics, ends, now_s=now_s, held=held(ref))
         if ref.group
         else await _letters(cluster, ref, topics, ends, now_s=now_s)
         for ref in known
     ]
+    return await _with_ages(found, ends, ages)
+
+
+async def _with_ages(measured: list[Measurement], ends: dict[TopicPartition, Ends], ages: Ages) -> list[Measurement]:
+    """The oldest first record of all partitions with something to read; groups that are behind the most are asked first."""
+    firsts = {one.queue: _firsts(one, ends) for one in measured}
+    behind = sorted(measured, key=lambda one: -(one.waiting or 0))
+    told: dict[QueueRef, float] = {}
+    asked: dict[TopicPartition, int] = {}
+    for one in behind:  # two groups of a topic may be at different places: the first one asked wins
+        asked = {**firsts[one.queue], **asked}
+    at_s = await ages.at(asked)
+    for one in measured:
+        stamps = [
+            at_s[place] for place, offset in firsts[one.queue].items() if place in at_s and asked[place] == offset
+        ]
+        if stamps:
+            told[one.queue] = max(one.at_s - min(stamps), 0.0)
+    return [msgspec.structs.replace(one, oldest_age_s=told.get(one.queue)) for one in measured]
+
+
+def _firsts(measured: Measurement, ends: dict[TopicPartition, Ends]) -> dict[TopicPartition, int]:
+    places = {TopicPartition(measured.queue.name, one.partition): one for one in measured.partitions}
+    return {
+        place: max(one.committed or 0, ends[place].start) for place, one in places.items() if _waits(one, ends[place])
+    }
+
+
+def _waits(one: PartitionMeasure, ends: Ends) -> bool:
+    return ends.end > max(one.committed or 0, ends.start)
 
 
 async def _group(
@@ -107,8 +139,10 @@ async def _letters(
     )
 
 
-async def catalog(cluster: Cluster, *, prefix: str, after: str | None, limit: int, ours: frozenset[str]) -> Page:
-    """Topics by name with the groups that have committed to them or read them; `ours` are client ids of our members."""
+async def catalog(
+    cluster: Cluster, *, prefix: str, after: str | None, limit: int, ours: Callable[[GroupMember], bool]
+) -> Page:
+    """Topics by name with the groups that have committed to them or read them; `ours` knows our members."""
     topics = await cluster.topics()
     names = sorted(name for name in topics if name.startswith(prefix) and not is_side_topic(name))
     rest = [name for name in names if after is None or name > after]
@@ -126,7 +160,9 @@ async def catalog(cluster: Cluster, *, prefix: str, after: str | None, limit: in
     return Page(entities=tuple(entities), after=shown[-1] if len(rest) > limit else None, source="cluster metadata")
 
 
-async def _group_entities(cluster: Cluster, group: str, shown: frozenset[str], ours: frozenset[str]) -> list[Entity]:
+async def _group_entities(
+    cluster: Cluster, group: str, shown: frozenset[str], ours: Callable[[GroupMember], bool]
+) -> list[Entity]:
     members = await cluster.members(group) or ()
     read = {place.topic for place in await cluster.committed(group)}
     read |= {topic for member in members for topic in member.topics}
@@ -136,7 +172,7 @@ async def _group_entities(cluster: Cluster, group: str, shown: frozenset[str], o
         found.append(Queue(ref=ref, kind="group", family=Family.KAFKA, dead_letter=Route(name + DLQ_SUFFIX)))
         found.append(Binding(source=name, queue=ref))
         found += [
-            Attendant(queue=ref, name=one.client_id, address=one.address, ours=one.client_id in ours)
+            Attendant(queue=ref, name=one.client_id, address=one.address, ours=ours(one))
             for one in members
             if name in one.topics
         ]

@@ -23,9 +23,11 @@ class _Last(msgspec.Struct):
 
 
 class Owners:
-    """Of all groups our members of one life are in. Times are monotonic seconds."""
+    """Of all groups our members are in, over all lives on a cluster. Times are monotonic seconds."""
 
     def __init__(self) -> None:
+        self.ours: set[str] = set()
+        """Ids the coordinators gave to our members: the cluster lists a killed one until its session times out."""
         self._last: dict[tuple[QueueRef, int], _Last] = {}
 
     def gone(self, ref: QueueRef, member: str, now_s: float) -> None:

@@ -29,6 +29,8 @@ DELIVERY_TIMEOUT_MS: Final = 10_000
 MAX_RECORD_BYTES: Final = 1_000_000
 """Refused here: a refusal by the broker (K28, 1 MiB by default) leaves a gap in an idempotent producer's sequence."""
 BATCH_BYTES: Final = 262_144
+HEARTBEAT_MS: Final = 500
+"""A member learns of a rebalance by its next heartbeat: until then the partitions of a dead one belong to nobody."""
 NEVER_MS: Final = 86_400_000
 """Our workers say themselves when they are stuck: the client must not leave the group behind their back."""
 _API_VERSIONS: Final = b"\x00\x00\x00\x0a\x00\x12\x00\x00mqda\xff\xff"
@@ -136,7 +138,7 @@ class Way:
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             session_timeout_ms=session_ms,
-            heartbeat_interval_ms=max(session_ms // 3, 1),
+            heartbeat_interval_ms=max(min(session_ms // 3, HEARTBEAT_MS), 1),
             max_poll_interval_ms=NEVER_MS,
             rebalance_timeout_ms=max(session_ms, 10_000),
             fetch_max_wait_ms=200,

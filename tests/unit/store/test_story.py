@@ -205,7 +205,7 @@ def test_other_moments_are_sentences() -> None:
         "W2 put #13 back: Timeout, again in 5.0 s",
         "W2 could not settle #12: the copy was returned",
         "N1 was away for 3.2 s: what ops.* said meanwhile is not kept",
-        "clicks-app rebalanced: C2 took p1, nobody has p2, 0.2 s",
+        "clicks-app rebalanced: C2 took p1 from C3, nobody has p2, 0.2 s",
     ]
 
 
