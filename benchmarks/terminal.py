@@ -138,7 +138,6 @@ def environment(home: Path) -> dict[str, str]:
         "TERM": "xterm-256color",
         "COLORTERM": "truecolor",
         "HOME": str(home),
-        "PYTHONDONTWRITEBYTECODE": "1",
     }
 
 
