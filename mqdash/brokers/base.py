@@ -254,6 +254,20 @@ class Lease(Protocol):
 
 
 @runtime_checkable
+class MovesInOne(Protocol):
+    """A lease whose replays are one step on its broker: copy and removal happen both or not at all (semantics §2.2, §2.3)."""
+
+    async def move(self, letters: Sequence[Delivery], copies: Sequence[Outgoing]) -> Sequence[Outcome] | None:
+        """Publish each copy and remove its letter; `copies` stand beside `letters`, one outcome each.
+
+        SETTLED: both. FAILED: neither, with the reason. STALE: somebody else had moved it, nothing was done. UNKNOWN: no
+        answer; the letter is either where it was or moved. None: not possible here (no right, another node): nothing was
+        done, take the two steps.
+        """
+        ...
+
+
+@runtime_checkable
 class HoldsDeadLetters(Protocol):
     """Dead-letter queues can be looked at and emptied message by message."""
 

@@ -12,24 +12,24 @@ from mqdash.brokers.base import (
     CanSubscribe,
     HoldsDeadLetters,
     KeepsMembers,
+    MovesInOne,
     TellsMoves,
     TellsSilence,
 )
 from mqdash.brokers.meter import Meter, head_of
 from mqdash.brokers.powers import with_powers
-from mqdash.model.delivery import Ack, Answer, DeadLetter, Retry, Sent, Settled
+from mqdash.model.delivery import Ack, Answer, DeadLetter, Receipt, Retry, Sent, Settled
 from mqdash.model.events import Died, Finished, Published, Requested, Retried, Unroutable
 from mqdash.model.message import Family
 from mqdash.model.topology import Route
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
-    from contextlib import AbstractAsyncContextManager
 
     from mqdash.brokers.base import Broker, Consumer, Lease, Membership, Publisher, Requester, Subscription
     from mqdash.clock import Clock
-    from mqdash.model.broker import BrokerInfo
-    from mqdash.model.delivery import Delivery, Measurement, Outcome, Outgoing, Receipt, Reply, Verdict
+    from mqdash.model.broker import BrokerInfo, LeaseInfo
+    from mqdash.model.delivery import Delivery, Measurement, Outcome, Outgoing, Reply, Verdict
     from mqdash.model.events import Event
     from mqdash.model.message import Message
     from mqdash.model.topology import Page, QueueRef, Topology
@@ -160,12 +160,43 @@ class _Requests:
 
 
 class _Leases:
-    """Power: HoldsDeadLetters; looking is not traffic."""
+    """Power: HoldsDeadLetters; looking is not traffic, copies are."""
 
     _inner: Any
+    _meter: Meter
 
-    def lease(self, queue: QueueRef, *, limit: int = 200) -> AbstractAsyncContextManager[Lease]:
-        return self._inner.lease(queue, limit=limit)  # type: ignore[no-any-return]
+    @asynccontextmanager
+    async def lease(self, queue: QueueRef, *, limit: int = 200) -> AsyncIterator[Lease]:
+        async with self._inner.lease(queue, limit=limit) as lease:
+            yield _MeteredLease(lease, self._meter) if isinstance(lease, MovesInOne) else lease
+
+
+class _MeteredLease:
+    """A lease that moves in one step: what it publishes is counted as published."""
+
+    def __init__(self, inner: Any, meter: Meter) -> None:
+        self._inner = inner
+        self._meter = meter
+
+    @property
+    def info(self) -> LeaseInfo:
+        return self._inner.info  # type: ignore[no-any-return]
+
+    @property
+    def letters(self) -> Sequence[Delivery]:
+        return self._inner.letters  # type: ignore[no-any-return]
+
+    async def remove(self, letters: Sequence[Delivery]) -> Sequence[Outcome]:
+        return await self._inner.remove(letters)  # type: ignore[no-any-return]
+
+    async def move(self, letters: Sequence[Delivery], copies: Sequence[Outgoing]) -> Sequence[Outcome] | None:
+        started_s = self._meter.clock.monotonic()
+        outcomes: Sequence[Outcome] | None = await self._inner.move(letters, copies)
+        took_s = self._meter.clock.monotonic() - started_s
+        for copy, outcome in zip(copies, outcomes or (), strict=False):
+            if outcome.settled is Settled.SETTLED:
+                count_sent(self._meter, "replay", copy, Receipt(Sent.CONFIRMED), took_s)
+        return outcomes
 
 
 class _Browses:
@@ -203,31 +234,33 @@ class MeteredPublisher:
         receipts = await self._inner.send(batch)
         took_s = self._meter.clock.monotonic() - started_s
         for outgoing, receipt in zip(batch, receipts, strict=True):
-            self._count(outgoing, receipt, took_s)
+            count_sent(self._meter, self._name, outgoing, receipt, took_s)
         return receipts
-
-    def _count(self, outgoing: Outgoing, receipt: Receipt, took_s: float) -> None:
-        route, message = outgoing.route, outgoing.message
-        sums = self._meter.sums(Published, by=self._name, route=route)
-        sums.add(receipt.sent.value, 1)
-        sums.add("size_bytes", message.size_bytes)
-        sums.took(took_s)
-        if receipt.sent is Sent.CONFIRMED and self._meter.wants_head("publish", self._name, route.destination):
-            sums.heads.append(head_of(message, key=route.key))
-        elif receipt.sent is Sent.RETURNED:
-            self._meter.emit(
-                Unroutable(
-                    broker=self._meter.broker,
-                    at_s=self._meter.clock.now(),
-                    by=self._name,
-                    route=route,
-                    id=message.id or "",
-                    detail=receipt.detail,
-                )
-            )
 
     async def reply(self, request: Message, reply: Message) -> Receipt:
         return await self._inner.reply(request, reply)
+
+
+def count_sent(meter: Meter, name: str, outgoing: Outgoing, receipt: Receipt, took_s: float) -> None:
+    """Add one receipt of the publisher `name` to its route's sums; a return is a moment of its own."""
+    route, message = outgoing.route, outgoing.message
+    sums = meter.sums(Published, by=name, route=route)
+    sums.add(receipt.sent.value, 1)
+    sums.add("size_bytes", message.size_bytes)
+    sums.took(took_s)
+    if receipt.sent is Sent.CONFIRMED and meter.wants_head("publish", name, route.destination):
+        sums.heads.append(head_of(message, key=route.key))
+    elif receipt.sent is Sent.RETURNED:
+        meter.emit(
+            Unroutable(
+                broker=meter.broker,
+                at_s=meter.clock.now(),
+                by=name,
+                route=route,
+                id=message.id or "",
+                detail=receipt.detail,
+            )
+        )
 
 
 class MeteredConsumer:

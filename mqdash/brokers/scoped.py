@@ -18,6 +18,7 @@ from mqdash.brokers.base import (
     CanSubscribe,
     HoldsDeadLetters,
     KeepsMembers,
+    MovesInOne,
     TellsMoves,
     TellsSilence,
 )
@@ -260,7 +261,7 @@ class _Leases:
     @asynccontextmanager
     async def lease(self, queue: QueueRef, *, limit: int = 200) -> AsyncIterator[Lease]:
         async with self._inner.lease(self._scope.real_queue(queue), limit=limit) as lease:
-            yield _ScopedLease(lease, self._scope)
+            yield with_powers(_ScopedLease, lease, {MovesInOne: _ScopedMoves})(lease, self._scope)
 
 
 class _ScopedLease:
@@ -275,6 +276,16 @@ class _ScopedLease:
 
     async def remove(self, letters: Sequence[Delivery]) -> Sequence[Outcome]:
         return await self._inner.remove([self._real[letter.claim] for letter in letters])
+
+
+class _ScopedMoves:
+    _inner: Any
+    _scope: Scope
+    _real: dict[Claim | None, Delivery]
+
+    async def move(self, letters: Sequence[Delivery], copies: Sequence[Outgoing]) -> Sequence[Outcome] | None:
+        real = [replace(copy, route=self._scope.real_route(copy.route)) for copy in copies]
+        return await self._inner.move([self._real[letter.claim] for letter in letters], real)  # type: ignore[no-any-return]
 
 
 class _ScopedPublisher:

@@ -134,7 +134,9 @@ class LetterBox:
             to_note=note or "the queue they failed in, by the default exchange",
             stripped=tuple(names),
             checks=tuple(checks),
-            duplicates="twice, if mqdash or the broker dies in the moment between confirm and ack; "
+            duplicates=f"never: copy and removal are {self.info.in_one}"
+            if self.info.in_one
+            else "twice, if mqdash or the broker dies in the moment between confirm and ack; "
             "x-mqdash-src makes such a pair findable",
             rate_per_s=rate_per_s,
         )

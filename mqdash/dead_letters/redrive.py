@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from mqdash.brokers.base import MovesInOne
 from mqdash.dead_letters.copies import replayed_copy
 from mqdash.dead_letters.files import archived
 from mqdash.failpoints import failpoint
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
     from mqdash.clock import Clock
     from mqdash.dead_letters.files import NdjsonFile
     from mqdash.dead_letters.letter import Letter
+    from mqdash.model.delivery import Outcome
 
 BATCH = 100
 """Copies that may be unconfirmed at once (semantics §2.1, Bulk)."""
 FAILED_IN_A_ROW = 3
+HOMELESS = "nobody tells where it came from; choose a target"
 
 
 class Moved(enum.StrEnum):
@@ -140,13 +143,18 @@ class Redrive:
             for letter, route in zip(batch, routes, strict=True)
             if route is not None
         ]
+        known = [letter for letter, route in zip(batch, routes, strict=True) if route is not None]
+        if known and isinstance(self.lease, MovesInOne):
+            settled = await self.lease.move([letter.delivery for letter in known], outgoing)
+            if settled is not None:
+                return await self._moved_in_one(batch, known, settled)
         receipts = iter(await publisher.send(outgoing) if outgoing else ())
         failpoint("redrive.after_confirm")
         outcomes: dict[int, LetterOutcome] = {}
         copied: list[Letter] = []
         for letter, route in zip(batch, routes, strict=True):
             if route is None:
-                outcomes[letter.number] = self._skipped(letter, "nobody tells where it came from; choose a target")
+                outcomes[letter.number] = self._skipped(letter, HOMELESS)
                 continue
             receipt = next(receipts)
             if receipt.sent is Sent.CONFIRMED:
@@ -159,6 +167,19 @@ class Redrive:
             failpoint("redrive.after_copied")
             for outcome in await self._remove(copied):
                 outcomes[outcome.number] = outcome
+        return [outcomes[letter.number] for letter in batch]
+
+    async def _moved_in_one(
+        self, batch: Sequence[Letter], known: Sequence[Letter], settled: Sequence[Outcome]
+    ) -> list[LetterOutcome]:
+        """Copy and removal were one step on the broker: there is no moment in which both or neither exist."""
+        failpoint("redrive.after_move")
+        outcomes = {letter.number: self._skipped(letter, HOMELESS) for letter in batch}
+        for letter, outcome in zip(known, settled, strict=True):
+            moved = _ONE_STEP.get(outcome.settled, Moved.UNKNOWN)
+            outcomes[letter.number] = self._outcome(letter, moved, outcome.detail if moved is not Moved.DONE else "")
+        done = [number for number, outcome in outcomes.items() if outcome.moved is Moved.DONE]
+        await self.journal.write([self._line("removed", ids=done)])
         return [outcomes[letter.number] for letter in batch]
 
     async def discard(self, letters: Sequence[Letter], archive: NdjsonFile) -> Report:
@@ -211,6 +232,9 @@ class Redrive:
     @classmethod
     def _skipped(cls, letter: Letter, why: str) -> LetterOutcome:
         return cls._outcome(letter, Moved.SKIPPED, why)
+
+
+_ONE_STEP = {Settled.SETTLED: Moved.DONE, Settled.FAILED: Moved.FAILED, Settled.STALE: Moved.SKIPPED}
 
 
 def _gone(settled: Settled) -> bool:

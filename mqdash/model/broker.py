@@ -28,6 +28,7 @@ class LeaseInfo(msgspec.Struct, frozen=True, kw_only=True):
     order: str  # "oldest" or "newest"
     held: bool  # others cannot take them while we look
     cost: str = ""
+    in_one: str = ""  # how copy and removal are one step ("one transaction"); "" when they are two
     returns_left: int | None = None  # a quorum queue drops a message after this many more returns (F1)
 
 
