@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from mqdash.brokers.base import CanClaim, TellsMoves
 from mqdash.errors import BrokerError
 from mqdash.lab.handovers import id_of
+from mqdash.model.actors import WorkerState
 from mqdash.model.delivery import DeadLetter, Retry, Settled
 from mqdash.model.events import Claimed, SettleFailed
 from mqdash.model.topology import Route
@@ -183,12 +184,16 @@ class ConsumerSession:
         )
 
     async def _claim(self, consumer: CanClaim) -> None:
-        """Take over entries that somebody holds and does not work on, while it has nothing else to do (S8)."""
+        """Take over entries that somebody holds and does not work on (S8); never more than it holds by itself.
+
+        Also while new entries wait: under a steady load the old ones would otherwise stay with their dead owner for ever.
+        """
         worker = self._worker
         min_idle_s = worker.session_timeout_s
         while True:
             await worker.crew.clock.sleep(CLAIM_EVERY_S)
-            if self._pending or self._current or worker.held_back or worker.leaving:
+            hung = worker.state is WorkerState.HUNG
+            if hung or worker.held_back or worker.leaving or len(self._pending) > worker.take_limit:
                 continue
             claimed = await consumer.claim(min_idle_s=min_idle_s, limit=worker.take_limit)
             if claimed:
@@ -198,19 +203,19 @@ class ConsumerSession:
 
     def _tell_claimed(self, claimed: Sequence[Delivery], min_idle_s: float) -> None:
         worker = self._worker
-        by_holder: dict[str, list[str]] = {}
+        by_holder: dict[str, list[Delivery]] = {}
         for delivery in claimed:
-            by_holder.setdefault(worker.crew.holder(worker.queue, id_of(delivery)), []).append(id_of(delivery))
-        for holder, ids in by_holder.items():
+            by_holder.setdefault(worker.crew.holder(worker.queue, id_of(delivery)), []).append(delivery)
+        for holder, found in by_holder.items():
             worker.crew.emit(
                 Claimed(
                     broker=worker.crew.broker,
                     at_s=worker.crew.clock.now(),
                     queue=worker.queue,
-                    ids=tuple(ids[:16]),
+                    ids=tuple(id_of(delivery) for delivery in found[:16]),
                     from_worker=holder,
                     to_worker=worker.name,
-                    idle_s=min_idle_s,
+                    idle_s=max((one.idle_s for one in found if one.idle_s is not None), default=min_idle_s),
                 )
             )
 

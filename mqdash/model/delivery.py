@@ -69,6 +69,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """A message handed out to a consumer; a claim with an epoch, None where nothing is settled (Pub/Sub, browsing).
 
     `redelivered` and `delivery_count` (times delivered, this one included) are None where the broker cannot tell.
+    `idle_s`: of a claimed entry, how long nobody had worked on it.
     """
 
     message: Message
@@ -77,6 +78,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     claim: Claim | None = None
     redelivered: bool | None = None
     delivery_count: int | None = None
+    idle_s: float | None = None
 
     @property
     def key(self) -> str:

@@ -77,7 +77,10 @@ class Binding(msgspec.Struct, frozen=True, kw_only=True, tag="binding"):
 
 
 class Attendant(msgspec.Struct, frozen=True, kw_only=True, tag="attendant"):
-    """A consumer the broker told of: ours or somebody else's."""
+    """A consumer the broker told of: ours or somebody else's.
+
+    `idle_s`: how long it has not come for more, None where the broker does not tell; what it holds is pending that long at least.
+    """
 
     queue: QueueRef
     name: str
@@ -85,6 +88,7 @@ class Attendant(msgspec.Struct, frozen=True, kw_only=True, tag="attendant"):
     prefetch: int | None = None
     in_flight: int | None = None
     ours: bool = False
+    idle_s: float | None = None
 
 
 Entity = Destination | Queue | Binding | Attendant

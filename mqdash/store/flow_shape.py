@@ -82,7 +82,13 @@ class Map:
     def _grouped(self, topology: Topology) -> dict[tuple[str, QueueRef | str], list[Binding]]:
         grouped: defaultdict[tuple[str, QueueRef | str], list[Binding]] = defaultdict(list)
         sources = {found.name for found in topology.destinations} | {binding.source for binding in topology.bindings}
-        sources |= {ref.name for ref, queue in self.queues.items() if queue.family is not Family.RABBITMQ}
+        # A log, stream or channel is its own source; a pattern is one only while no channel it covers is known.
+        bound = {binding.queue for binding in topology.bindings}
+        sources |= {
+            ref.name
+            for ref, queue in self.queues.items()
+            if queue.family is not Family.RABBITMQ and not ("*" in ref.name and ref in bound)
+        }
         for source in sorted(sources - {""}):
             for binding in self._routing.bound(source):
                 if binding.queue is not None and binding.queue in self.queues:

@@ -9,6 +9,7 @@ import msgspec
 from mqdash.model.actors import WorkerRecord, WorkerState
 from mqdash.model.views import MemberView, WorkersView, WorkerView
 from mqdash.store.rates import MINUTE_S, Beat, Meter
+from mqdash.store.sentences import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,9 +129,22 @@ class Roster:
                 name = f"{attendant.queue}/{attendant.name}"
                 seen.add(name)
                 self._keep(event.broker, name, _foreign(event.broker, attendant), event.at_s)
+        self._tell_left_behind(event)
         for name in self._attending.get(event.broker, set()) - seen:
             self._leave(event.broker, name, event.at_s)
         self._attending[event.broker] = seen
+
+    def _tell_left_behind(self, event: TopologySeen) -> None:
+        """What the broker still keeps for dead workers of ours (Streams), until somebody claims it."""
+        kept = {one.name: one for one in event.attendants if one.ours and one.in_flight and one.idle_s is not None}
+        for (broker, name), hand in self._hands.items():
+            if broker != event.broker or hand.record is None or hand.record.state not in _DEAD:
+                continue
+            one = kept.get(name)
+            note = _pending(one) if one is not None and one.queue == hand.record.queue else ""
+            if note != hand.record.note:
+                hand.record = msgspec.structs.replace(hand.record, note=note)
+                hand.dirty = True
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -306,4 +320,10 @@ def _foreign(broker: str, attendant: Attendant) -> WorkerRecord:
         in_flight=attendant.in_flight,
         foreign=True,
         address=attendant.address,
+        note=_pending(attendant) if attendant.in_flight and attendant.idle_s is not None else "",
     )
+
+
+def _pending(attendant: Attendant) -> str:
+    """`5 pending, idle 4.2 s`."""
+    return f"{attendant.in_flight:,} pending, idle {seconds(attendant.idle_s or 0.0)}"

@@ -76,7 +76,7 @@ class RedisObserver(Life[Keyspace]):
     async def catalog(self, *, prefix: str = "", after: str | None = None, limit: int = 500) -> Page:
         """Up to `limit` keys: streams with their groups and consumers, channels with their subscribers."""
         self.check()
-        self.server.step()
+        now_s = self.server.step()
         subscribed = {name for one in self.keys.channels.subscribers for name in (*one.channels, *one.patterns)}
         channels = self.keys.declared_channels | subscribed
         names = sorted(name for name in {*self.keys.streams, *channels} if name.startswith(prefix))
@@ -84,7 +84,7 @@ class RedisObserver(Life[Keyspace]):
         entities: list[Entity] = []
         for name in rest[:limit]:
             if name in self.keys.streams:
-                entities += stream_entities(self.keys, self.keys.streams[name])
+                entities += stream_entities(self.keys, self.keys.streams[name], now_s)
             if name in channels:
                 entities += channel_entities(self.keys.channels, name)
         return Page(entities=tuple(entities), after=rest[limit - 1] if len(rest) > limit else None, source="embedded")

@@ -9,7 +9,7 @@ import msgspec
 
 from mqdash.brokers.embedded.kernel import Link
 from mqdash.brokers.embedded.keyspace import as_fields, dlq_name, retry_name
-from mqdash.brokers.embedded.stream import Given, Id, id_text, parse_id
+from mqdash.brokers.embedded.stream import START, Given, Id, id_text, parse_id
 from mqdash.brokers.moves import copied, dead_letter_copy
 from mqdash.errors import ConsumerCancelled, NotFound
 from mqdash.model.delivery import Ack, DeadLetter, Delivery, EntryClaim, Outcome, Receipt, Sent, Settled
@@ -113,7 +113,7 @@ class StreamConsumer(Connection):
         self._routes = (Route(ref.name), Route(retry_name(ref.name, ref.group)))
         self._held: set[tuple[bool, str]] = set()
         self._paused = False
-        self._reread = True
+        self._reread_after: Id | None = START
         group.readers.append(self)
 
     @property
@@ -199,19 +199,18 @@ class StreamConsumer(Connection):
 
     def _read(self, room: int) -> list[Delivery]:
         now_s = self.server.step()
-        if self._reread:
-            mine = self._deliveries(self._group.reread(self.name, room, now_s, after=self._after()))
-            if mine:
-                return mine
-            self._reread = False
+        while self._reread_after is not None:
+            pending = self._group.reread(self.name, room, now_s, after=self._reread_after)
+            self._reread_after = pending[-1].entry_id if pending else None
+            # What was claimed before the first take is pending under our name, too, and held already.
+            mine = [one for one in pending if (False, id_text(one.entry_id)) not in self._held]
+            if deliveries := self._deliveries(mine):
+                return deliveries
         due = self._group.retries.lease(self.name, room, now_s)
         deliveries = [self._retry(entry_id, retry) for entry_id, retry in due]
         if len(deliveries) < room:
             deliveries += self._deliveries(self._group.read(self.name, room - len(deliveries), now_s))
         return deliveries
-
-    def _after(self) -> Id:
-        return max((parse_id(entry_id) for retry, entry_id in self._held if not retry), default=(0, 0))
 
     def _deliveries(self, given: Sequence[Given]) -> list[Delivery]:
         ref, owner, route = self.ref, self.name, self._routes[0]
@@ -230,6 +229,7 @@ class StreamConsumer(Connection):
                     claim=EntryClaim(owner, entry_id),
                     redelivered=one.count > 1,
                     delivery_count=one.count,
+                    idle_s=one.idle_s,
                 )
             )
         return deliveries

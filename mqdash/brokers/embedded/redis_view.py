@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mqdash.brokers.embedded.stream import Stream, StreamGroup
 
 
-def stream_entities(keys: Keyspace, stream: Stream) -> list[Entity]:
+def stream_entities(keys: Keyspace, stream: Stream, now_s: float) -> list[Entity]:
     """A stream with its groups and their consumers, and itself as a place of dead letters."""
     found: list[Entity] = [
         Destination(name=stream.name, kind="stream", family=Family.REDIS_STREAMS, max_length=stream.max_length)
@@ -34,7 +34,21 @@ def stream_entities(keys: Keyspace, stream: Stream) -> list[Entity]:
             Attendant(queue=ref, name=one.name, prefetch=one.prefetch, in_flight=one.in_flight, ours=True)
             for one in group.readers
         ]
+        found += _left_behind(ref, group, now_s)
     return found
+
+
+def _left_behind(ref: QueueRef, group: StreamGroup, now_s: float) -> list[Entity]:
+    """Consumers that are gone and still hold entries: these stay theirs until somebody claims them (S6)."""
+    here = {one.name for one in group.readers}
+    given_s: dict[str, float] = {}
+    for pending in group.pending.values():
+        if pending.owner not in here:
+            given_s[pending.owner] = max(pending.given_s, given_s.get(pending.owner, 0.0))
+    return [
+        Attendant(queue=ref, name=name, in_flight=group.holding[name], ours=True, idle_s=now_s - last_s)
+        for name, last_s in given_s.items()
+    ]
 
 
 def channel_entities(channels: Channels, name: str) -> list[Entity]:

@@ -58,11 +58,12 @@ class Pending:
 
 
 class Given(msgspec.Struct, frozen=True):
-    """An entry as a consumer reads it; `kept` None = deleted or trimmed while pending (S11)."""
+    """An entry as a consumer reads it; `kept` None = deleted or trimmed while pending (S11). `idle_s`: of a claimed one."""
 
     entry_id: Id
     kept: Kept | None
     count: int
+    idle_s: float | None = None
 
 
 class Reader(Protocol):
@@ -227,10 +228,11 @@ class StreamGroup:
         pending = self.pending[entry_id]
         self.holding[pending.owner] -= 1
         self.holding[consumer] = self.holding.get(consumer, 0) + 1
+        idle_s = None if pending.owner == consumer else now_s - pending.given_s
         pending.owner, pending.given_s = consumer, now_s
         pending.count += 1
         self.again += 1
-        return Given(entry_id, self.stream.entries.get(entry_id), pending.count)
+        return Given(entry_id, self.stream.entries.get(entry_id), pending.count, idle_s)
 
     def _drop_pending(self, entry_id: Id) -> None:
         pending = self.pending.pop(entry_id)

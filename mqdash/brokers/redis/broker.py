@@ -10,6 +10,7 @@ from mqdash.brokers.life import Life
 from mqdash.brokers.redis import declaring, measuring
 from mqdash.brokers.redis.consumer import StreamConsumer
 from mqdash.brokers.redis.entries import dlq_name, message_of
+from mqdash.brokers.redis.known import Known
 from mqdash.brokers.redis.lease import RedisLease
 from mqdash.brokers.redis.publisher import RedisPublisher
 from mqdash.brokers.redis.requester import RedisRequester
@@ -30,22 +31,9 @@ if TYPE_CHECKING:
     from mqdash.brokers.url import BrokerUrl
     from mqdash.clock import Clock
     from mqdash.model.delivery import Measurement
-    from mqdash.model.topology import Destination, Page, Topology
+    from mqdash.model.topology import Page, Topology
 
 NOTES = ("the number of waiting entries is Redis's lag: after deletes or trims an estimate (S17)",)
-
-
-class Known:
-    """What was declared on this node, kept across lives: Redis itself knows neither channels nor bounds."""
-
-    def __init__(self) -> None:
-        self.destinations: dict[str, Destination] = {}
-        self.graves: dict[QueueRef, Route] = {}
-
-    @property
-    def channels(self) -> frozenset[str]:
-        """Names declared as channels."""
-        return frozenset(name for name, one in self.destinations.items() if one.kind == "channel")
 
 
 Opened = TypeVar("Opened", bound="RedisLife")
@@ -98,7 +86,6 @@ class RedisLife(Life):
         self._url = url
         self._session = session
         self._known = known
-        self._consumers: set[StreamConsumer] = set()
         session.ended = self.end
         self.watch(lambda: session.call("PING"))
 
@@ -110,8 +97,7 @@ class RedisLife(Life):
             prefix=prefix,
             after=after,
             limit=limit,
-            declared=self._known.destinations,
-            ours=frozenset(consumer.name for consumer in self._consumers),
+            known=self._known,
         )
 
     async def measure(self, queues: Sequence[QueueRef]) -> Sequence[Measurement]:
@@ -228,11 +214,10 @@ class RedisBroker(RedisLife):
             settler=Settler(writer, queue, name, dead_letter=grave),
             session_timeout_s=session_timeout_s,
         )
-        self._consumers.add(consumer)
+        self._known.consumers.add((queue, name))
         try:
             yield consumer
         finally:
-            self._consumers.discard(consumer)
             await consumer.leave()
 
     @asynccontextmanager
@@ -242,7 +227,8 @@ class RedisBroker(RedisLife):
         link = RedisSubscription(self, name, await Session.open(self._url, name), channels)
         try:
             await link.open()
-            yield link
+            with self._known.listens(channels):
+                yield link
         finally:
             link.end("closed")
 

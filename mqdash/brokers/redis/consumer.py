@@ -126,7 +126,14 @@ class StreamConsumer(Link):
         gone = [entry_id for entry_id, fields in entries if fields is None]
         if gone:  # deleted while pending: nothing is left to work on (S11)
             await self._writer.call("XACK", self.ref.name, self.ref.group, *gone)
-        await self._receive_again([(entry_id, fields) for entry_id, fields in entries if fields is not None])
+        # What was claimed before the first take is pending under our name, too, and held already.
+        await self._receive_again(
+            [
+                (entry_id, fields)
+                for entry_id, fields in entries
+                if fields is not None and (False, entry_id.decode()) not in self._held
+            ]
+        )
 
     async def _read(self, after: str, count: int, waits: tuple[Any, ...], *, limit_s: float) -> list[Any]:
         group, stream = self.ref.group, self.ref.name
@@ -153,7 +160,7 @@ class StreamConsumer(Link):
         found = await self._writer.run(asked)
         return {one: reply[0][3] for one, reply in zip(ids, found, strict=True) if isinstance(reply, list) and reply}
 
-    def _delivery(self, entry_id: bytes, fields: list[bytes], *, count: int) -> Delivery:
+    def _delivery(self, entry_id: bytes, fields: list[bytes], *, count: int, idle_s: float | None = None) -> Delivery:
         claim = EntryClaim(self.name, entry_id.decode())
         self._held.add((False, claim.entry_id))
         return Delivery(
@@ -163,6 +170,7 @@ class StreamConsumer(Link):
             claim=claim,
             redelivered=count > 1,
             delivery_count=count,
+            idle_s=idle_s,
         )
 
     # --- the group's retries ---
@@ -238,9 +246,10 @@ class StreamConsumer(Link):
             others = [row for row in page if row[1].decode() != self.name][: limit - len(claimed)]
             if others:
                 counts = {row[0]: row[3] + 1 for row in others}
+                idle_s = {row[0]: row[2] / 1000 for row in others}
                 entries = await self._told("XCLAIM", stream, group, self.name, idle_ms, *counts)
                 claimed += [
-                    self._delivery(entry[0], entry[1], count=counts[entry[0]])
+                    self._delivery(entry[0], entry[1], count=counts[entry[0]], idle_s=idle_s[entry[0]])
                     for entry in entries
                     if entry is not None and entry[1] is not None
                 ]

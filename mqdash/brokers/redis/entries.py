@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -37,6 +38,11 @@ def retry_keys(queue: QueueRef) -> tuple[str, str]:
 def is_pattern(channel: str) -> bool:
     """Whether a channel name is a pattern."""
     return any(letter in channel for letter in "*?[")
+
+
+def covers(pattern: str, channel: str) -> bool:
+    """Whether a pattern subscription gets what is published on a channel."""
+    return fnmatchcase(channel, pattern.replace("[^", "[!"))
 
 
 def message_of(entry_id: bytes, fields: Sequence[bytes]) -> Message:

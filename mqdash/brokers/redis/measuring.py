@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from mqdash.brokers.redis.entries import dlq_name, flat, is_dlq, is_pattern, retry_keys
+from mqdash.brokers.redis.entries import covers, dlq_name, flat, is_dlq, is_pattern, retry_keys
 from mqdash.brokers.redis.session import Lost
 from mqdash.errors import ConnectionLost
 from mqdash.model.delivery import Measurement, Source
@@ -14,6 +14,7 @@ from mqdash.model.topology import Attendant, Binding, Destination, Entity, Page,
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from mqdash.brokers.redis.known import Known
     from mqdash.brokers.redis.session import Session
 
 SCAN_STEP: Final = 1000
@@ -120,22 +121,21 @@ async def catalog(
     prefix: str,
     after: str | None,
     limit: int,
-    declared: Mapping[str, Destination],
-    ours: frozenset[str],
+    known: Known,
 ) -> Page:
-    """Streams by SCAN, channels that are declared or have subscribers; `ours` are names of our consumers."""
+    """Streams by SCAN, channels that are declared or have subscribers, patterns that we listen to: others' are not told."""
     streams, complete = await _streams(session, prefix)
     active = (await _ask(session, [("PUBSUB", "CHANNELS", _glob(prefix) + "*")]))[0]
     channels = {name.decode("utf-8", "replace") for name in active if isinstance(active, list)}
-    channels |= {name for name, one in declared.items() if one.kind == "channel" and name.startswith(prefix)}
+    heard = set(channels) | {name for name in known.listening if name.startswith(prefix)}
+    channels = heard | {name for name in known.channels if name.startswith(prefix)}
     rest = [name for name in sorted({*streams, *channels}) if after is None or name > after]
     entities: list[Entity] = []
     for name in rest[:limit]:
         if name in channels:
-            entities += _channel_entities(name)
+            entities += _channel_entities(name, known.listening, heard=name in heard)
         if name in streams:
-            bound = declared[name].max_length if name in declared else None
-            entities += await _stream_entities(session, name, bound, ours)
+            entities += await _stream_entities(session, name, known)
     source = "SCAN, XINFO" if complete else f"SCAN (only {SCANNED_AT_MOST} keys looked at), XINFO"
     return Page(entities=tuple(entities), after=rest[limit - 1] if len(rest) > limit else None, source=source)
 
@@ -154,8 +154,9 @@ async def _streams(session: Session, prefix: str) -> tuple[set[str], bool]:
     return names, False
 
 
-async def _stream_entities(session: Session, name: str, max_length: int | None, ours: frozenset[str]) -> list[Entity]:
-    found: list[Entity] = [Destination(name=name, kind="stream", family=Family.REDIS_STREAMS, max_length=max_length)]
+async def _stream_entities(session: Session, name: str, known: Known) -> list[Entity]:
+    bound = known.destinations[name].max_length if name in known.destinations else None
+    found: list[Entity] = [Destination(name=name, kind="stream", family=Family.REDIS_STREAMS, max_length=bound)]
     if is_dlq(name):
         ref = QueueRef(name)
         found.append(Queue(ref=ref, kind="stream", family=Family.REDIS_STREAMS, holds_dead_letters=True))
@@ -169,17 +170,24 @@ async def _stream_entities(session: Session, name: str, max_length: int | None, 
         consumers = (await _ask(session, [("XINFO", "CONSUMERS", name, group["name"])]))[0]
         for one in map(flat, consumers if isinstance(consumers, list) else ()):
             who = one["name"].decode("utf-8", "replace")
-            found.append(Attendant(queue=ref, name=who, in_flight=one["pending"], ours=who in ours))
+            idle_s, ours = one["idle"] / 1000, (ref, who) in known.consumers
+            found.append(Attendant(queue=ref, name=who, in_flight=one["pending"], ours=ours, idle_s=idle_s))
     return found
 
 
-def _channel_entities(name: str) -> list[Entity]:
+def _channel_entities(name: str, listening: Mapping[str, int], *, heard: bool) -> list[Entity]:
+    """A channel with those who listen to itself and, of our own, to a pattern that covers it."""
     ref = QueueRef(name)
-    return [
-        Destination(name=name, kind="channel", family=Family.REDIS_PUBSUB, durable=False),
-        Queue(ref=ref, kind="channel", family=Family.REDIS_PUBSUB, durable=False),
-        Binding(source=name, queue=ref),
-    ]
+    found: list[Entity] = []
+    if heard:
+        found.append(Queue(ref=ref, kind="channel", family=Family.REDIS_PUBSUB, durable=False))
+    if is_pattern(name):
+        return found
+    found.append(Destination(name=name, kind="channel", family=Family.REDIS_PUBSUB, durable=False))
+    if heard:
+        found.append(Binding(source=name, queue=ref))
+    patterns = sorted(pattern for pattern in listening if is_pattern(pattern) and covers(pattern, name))
+    return found + [Binding(source=name, queue=QueueRef(pattern), key=pattern) for pattern in patterns]
 
 
 def _glob(text: str) -> str:
