@@ -7,7 +7,7 @@ from mqdash.errors import MqdashError
 from mqdash.lab.lab import Lab
 from mqdash.lab.workers import Worker
 from mqdash.model.actors import WorkerState
-from mqdash.model.events import Cancelled, Gap, HandedOver, SettleFailed, WorkerChanged, WorkerDied, WorkerGone
+from mqdash.model.events import Cancelled, Claimed, Gap, HandedOver, SettleFailed, WorkerChanged, WorkerDied, WorkerGone
 from mqdash.model.topology import QueueRef, Topology
 from tests.unit.lab.labs import ALERTS, later, scenario, virtual, working
 
@@ -238,3 +238,29 @@ async def test_idle_and_busy_are_told_at_most_ten_times_a_second() -> None:
         before = len(story.of(WorkerChanged))
         await later(clock, 5.0)
         assert 10 <= len(story.of(WorkerChanged)) - before <= 110
+
+
+async def test_S8_a_pager_with_work_of_its_own_claims_too_and_tells_the_measured_idle_time() -> None:
+    clock = ManualClock()
+    async with working(ALERTS, "embedded://redis", clock) as (lab, story, _):
+        await later(clock, 2.0)
+        held = lab.workers["P1"].held_ids
+        lab.workers["P1"].kill()
+        await later(clock, 4.5)
+        claimed = story.of(Claimed)
+        assert {(event.from_worker, event.to_worker) for event in claimed} == {("P1", "P2")}
+        assert {one for event in claimed for one in event.ids} == set(held)
+        assert all(3.0 <= event.idle_s < 4.0 for event in claimed)
+        assert len({event.idle_s for event in claimed}) == len(claimed) > 0
+        broker = await lab.ready()
+        assert (await broker.measure([QueueRef("alerts", "pager")]))[0].waiting  # it was never without new entries
+
+
+async def test_S6_a_hung_pager_claims_nothing() -> None:
+    clock = ManualClock()
+    async with working(ALERTS, "embedded://redis", clock) as (lab, story, _):
+        await later(clock, 2.0)
+        lab.workers["P1"].kill()
+        lab.workers["P2"].hang()
+        await later(clock, 5.0)
+        assert story.of(Claimed) == []

@@ -2,10 +2,18 @@ from __future__ import annotations
 
 from mqdash.model.actors import WorkerState
 from mqdash.model.broker import LinkState
-from mqdash.model.events import HandedOver, LedgerCounted, LinkChanged, ProducerGone, WorkerDied, WorkerGone
+from mqdash.model.events import (
+    HandedOver,
+    LedgerCounted,
+    LinkChanged,
+    ProducerGone,
+    TopologySeen,
+    WorkerDied,
+    WorkerGone,
+)
 from mqdash.model.message import Family
-from mqdash.model.topology import QueueRef
-from tests.unit.store.scene import FAILED, ORDERS, Scene
+from mqdash.model.topology import Attendant, QueueRef
+from tests.unit.store.scene import FAILED, ORDERS, TOPOLOGY, Scene
 
 
 def busy() -> Scene:
@@ -210,3 +218,15 @@ def test_causes_nobody_could_group_are_counted_as_others() -> None:
     causes = scene.view().dead_letters.causes
     assert len(causes) <= 501
     assert sum(cause.count for cause in causes) == len(words)
+
+
+def test_S6_what_a_dead_worker_left_pending_stands_in_its_row_until_it_is_claimed() -> None:
+    scene = busy()
+    scene.apply(WorkerDied, worker="W1", queue=ORDERS, how="killed", held=2, held_ids=("a", "b"))
+    left = Attendant(queue=ORDERS, name="W1", in_flight=2, ours=True, idle_s=4.2)
+    theirs = Attendant(queue=ORDERS, name="app", in_flight=1, idle_s=70.0)
+    scene.apply(TopologySeen, topology=TOPOLOGY, attendants=(left, theirs), source="XINFO")
+    notes = {row.worker.name: row.worker.note for row in scene.view().workers.rows}
+    assert notes == {"W1": "2 pending, idle 4.2 s", "app": "1 pending, idle 1 m 10 s"}
+    scene.apply(TopologySeen, topology=TOPOLOGY, attendants=(), source="XINFO")
+    assert {row.worker.name: row.worker.note for row in scene.view().workers.rows}["W1"] == ""
