@@ -174,6 +174,10 @@ class Amqp(ABC):
     def until(self, condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
         """Wait until it is true, receiving what comes meanwhile, and return its value; AssertionError when it never is."""
 
+    @abstractmethod
+    def now_s(self) -> float:
+        """Unix seconds of the broker's clock."""
+
     def channel(self) -> Channel:
         """A channel on a connection of its own."""
         return self.connect().channel()

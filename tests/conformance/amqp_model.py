@@ -26,27 +26,30 @@ class ModelAmqp(Amqp):
     def __init__(self, version: tuple[int, int]) -> None:
         super().__init__(version)
         self.server = RabbitServer(version=version, bounds=UNBOUNDED, rng=random.Random(7))
-        self.now_s = 1_700_000_000.0
+        self.time_s = 1_700_000_000.0
         self.channels: list[_Channel] = []
 
     def connect(self) -> Connection:
         return _Connection(self, self.server.open_connection("client"))
 
+    def now_s(self) -> float:
+        return self.time_s
+
     def until(self, condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
-        deadline_s = self.now_s + timeout_s
+        deadline_s = self.time_s + timeout_s
         while True:
             for channel in self.channels:
                 channel.receive()
             value = condition()
             if value:
                 return value
-            assert self.now_s < deadline_s, f"not true after {timeout_s:g} s of the model's time"
-            self.now_s += _STEP_S
-            self.server.advance(self.now_s)
+            assert self.time_s < deadline_s, f"not true after {timeout_s:g} s of the model's time"
+            self.time_s += _STEP_S
+            self.server.advance(self.time_s)
 
     def end(self) -> None:
         for connection in list(self.server.connections.values()):
-            self.server.close_connection(connection, self.now_s)
+            self.server.close_connection(connection, self.time_s)
         assert not self.server.queues, "a test left queues behind"
 
 
@@ -61,10 +64,10 @@ class _Connection(Connection):
         return channel
 
     def close(self) -> None:
-        self._amqp.server.close_connection(self._connection, self._amqp.now_s)
+        self._amqp.server.close_connection(self._connection, self._amqp.time_s)
 
     def drop(self) -> None:
-        self._amqp.server.drop_connection(self._connection, self._amqp.now_s)
+        self._amqp.server.drop_connection(self._connection, self._amqp.time_s)
 
 
 class _Channel(Channel):
@@ -84,7 +87,7 @@ class _Channel(Channel):
     @contextlib.contextmanager
     def _asking(self) -> Iterator[float]:
         try:
-            yield self._amqp.now_s
+            yield self._amqp.time_s
         except ChannelClosed as error:
             self._code = self._code or error.code
             raise Closed(error.code, error.text) from error

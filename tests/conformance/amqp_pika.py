@@ -23,8 +23,9 @@ class PikaAmqp(Amqp):
         self._parameters = pika.URLParameters(url)
         self._connections: list[_Connection] = []
         connection = _Connection(self._parameters)
-        version = connection.pika._impl.server_properties["version"]
-        super().__init__(_version(version))
+        told = connection.pika._impl.server_properties
+        assert told is not None
+        super().__init__(_version(told["version"]))
         self._connections.append(connection)
         self._own_connection = connection
 
@@ -32,6 +33,9 @@ class PikaAmqp(Amqp):
         connection = _Connection(self._parameters)
         self._connections.append(connection)
         return connection
+
+    def now_s(self) -> float:
+        return time.time()
 
     def until(self, condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
         deadline = time.monotonic() + timeout_s
@@ -63,20 +67,21 @@ class _Connection(Connection):
             self.pika.process_data_events(0)
 
     def channel(self) -> Channel:
-        return _Channel(self.pika.channel())
+        return PikaChannel(self.pika.channel())
 
     def close(self) -> None:
         if self.pika.is_open:
             self.pika.close()
 
     def drop(self) -> None:
-        self.pika._impl._transport._sock.shutdown(socket.SHUT_RDWR)
+        transport: Any = self.pika._impl._transport
+        transport._sock.shutdown(socket.SHUT_RDWR)
         with contextlib.suppress(exceptions.AMQPConnectionError):
             while self.pika.is_open:
                 self.pika.process_data_events(0)
 
 
-class _Channel(Channel):
+class PikaChannel(Channel):
     def __init__(self, channel: Any) -> None:
         self._channel = channel
         self._code = 0

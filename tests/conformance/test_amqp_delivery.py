@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.amqp import Amqp, Closed, Confirm, natively, natively_real
-from tests.conformance.amqp_pika import _Channel as PikaChannel
+from tests.conformance.amqp_pika import PikaChannel
 
 THREE = ("m0", "m1", "m2")
 

@@ -11,7 +11,7 @@ from tests.conformance.subjects import Subject, Work, conformance
 
 
 @conformance("dead_letters")
-async def test_R41_a_dead_letter_is_a_copy_with_its_reason(subject: Subject, broker: Broker, work: Work) -> None:
+async def test_a_dead_letter_is_a_copy_with_its_reason(subject: Subject, broker: Broker, work: Work) -> None:
     await publish(broker, work, [subject.message(b"poison", id="m-1")])
     async with broker.consume(work.queue, name="worker-7", prefetch=10) as consumer:
         taken = await take(consumer, 1)
@@ -45,7 +45,7 @@ async def test_a_whole_batch_moves_with_an_outcome_each(subject: Subject, broker
 
 
 @conformance("dead_letters", "exchanges")
-async def test_R42_no_dead_letter_route_is_a_failure_and_the_delivery_stays_ours(
+async def test_no_dead_letter_route_is_a_failure_and_the_delivery_stays_ours(
     subject: Subject, broker: Broker, work: Work
 ) -> None:
     ref = QueueRef(f"{work.queue.name}.plain")
@@ -66,7 +66,7 @@ async def test_R42_no_dead_letter_route_is_a_failure_and_the_delivery_stays_ours
 
 
 @conformance("dead_letters", "exchanges")
-async def test_R7_a_dead_letter_that_nobody_takes_is_a_failure(subject: Subject, broker: Broker, work: Work) -> None:
+async def test_a_dead_letter_that_nobody_takes_is_a_failure(subject: Subject, broker: Broker, work: Work) -> None:
     nowhere = Route(work.route.destination, "nobody-bound-this")
     await publish(broker, work, [subject.message(b"kept")])
     async with broker.consume(work.queue, name="w", prefetch=1, dead_letter=nowhere) as consumer:

@@ -1,4 +1,4 @@
-"""Request/reply (C1-C5, C7)."""
+"""Request/reply (C1-C7); C2, C3 and C7 by a bare client are in test_amqp_replies.py."""
 
 import asyncio
 import contextlib
@@ -124,3 +124,30 @@ async def test_C3_a_reply_to_a_vanished_asker_ends_nothing(subject: Subject, bro
         await publisher.reply(delivery.message, subject.message(b"too late"))
         await consumer.settle([(delivery, Ack())])
         await publisher.reply(delivery.message, subject.message(b"and again"))
+
+
+@conformance("requests", "requeue")
+async def test_C6_a_server_that_dies_before_its_reply_leaves_the_request_to_another_one(
+    subject: Subject, broker: Broker, work: Work
+) -> None:
+    assert isinstance(broker, CanRequest)
+    executed: list[bytes] = []
+    async with broker.requester(name="asker") as requester:
+        asking = asyncio.ensure_future(requester.request(work.route, subject.message(b"pay"), timeout_s=10))
+        async with broker.consume(work.queue, name="first", prefetch=1) as first:
+            [delivery] = await first.take(1)
+            executed.append(delivery.message.body)
+            first.crash()
+        async with (
+            broker.consume(work.queue, name="second", prefetch=1) as second,
+            broker.publisher(name="replies") as publisher,
+        ):
+            [delivery] = await second.take(1)
+            assert delivery.redelivered is True
+            executed.append(delivery.message.body)
+            await publisher.reply(delivery.message, subject.message(b"paid"))
+            await second.settle([(delivery, Ack())])
+            reply = await asking
+    assert executed == [b"pay", b"pay"]
+    assert reply.message is not None
+    assert reply.message.body == b"paid"

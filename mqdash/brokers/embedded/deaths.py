@@ -59,13 +59,13 @@ def is_cycle(queue: str, deaths: tuple[Death, ...]) -> bool:
 def died(message: Message, deaths: tuple[Death, ...], *, version: tuple[int, int], drop_cc: bool) -> Message:
     """The message with its headers and properties after a death: `deaths` is the list with the new one in front.
 
-    First-death headers never change (R45), but those a client brought are not believed from 4.0 on; last-death ones exist
-    from 3.13. A dead-letter key takes CC off before 4.0 (R41; 4.0.5 keeps it, measured). The expiration is gone (R46).
+    First-death headers are set with the first record and never change (R45): those a client brought stay only beside
+    an `x-death` of its own, which brokers before 4.0 believe (R48, measured). Last-death ones exist from 3.13. A
+    dead-letter key takes CC off before 4.0 (R41; 4.0.5 keeps it, measured). The expiration is gone (R46).
     """
     newest = deaths[0]
     extra: list[tuple[str, HeaderValue]] = [("x-death", [death.table() for death in deaths])]
-    believed = version < (4, 0) or len(deaths) > 1 or newest.count > 1
-    first_known = believed and message.header("x-first-death-queue") is not None
+    first_known = len(deaths) > 1 or newest.count > 1
     for which, kept in (("first", first_known), ("last", version < LAST_DEATH_SINCE)):
         if not kept:
             extra += [

@@ -164,12 +164,19 @@ def test_R47_a_reject_on_the_way_is_no_automatic_cycle() -> None:
     assert letter(rabbit, "work").header("x-death")[0]["count"].value == 3
 
 
-@pytest.mark.parametrize(("version", "first"), [((3, 10), "theirs"), ((4, 0), "q")])
-def test_R45_R48_first_death_headers_of_a_client(version: tuple[int, int], first: str) -> None:
+@pytest.mark.parametrize("version", [(3, 10), (4, 0)])
+@pytest.mark.parametrize("deaths", [True, False])
+def test_R45_R48_first_death_headers_of_a_client(version: tuple[int, int], deaths: bool) -> None:
     rabbit = with_grave(Rabbit(version))
-    rabbit.publish(headers=tuple((f"x-first-death-{name}", "theirs") for name in ("queue", "reason", "exchange")))
+    claimed: list[tuple[str, HeaderValue]] = [
+        (f"x-first-death-{name}", "theirs") for name in ("queue", "reason", "exchange")
+    ]
+    if deaths:
+        claimed.append(("x-death", [{"queue": "theirs", "reason": "expired", "count": 1}]))
+    rabbit.publish(headers=tuple(claimed))
     reject(rabbit)
-    assert letter(rabbit).header("x-first-death-queue") == first
+    believed = deaths and version < (4, 0)
+    assert letter(rabbit).header("x-first-death-queue") == ("theirs" if believed else "q")
 
 
 @pytest.mark.parametrize(("version", "count"), [((3, 10), 2), ((4, 0), 1)])
