@@ -134,6 +134,8 @@ class MqdashApp(App[int]):
         if self._ticks % FPS == 0 and os.getppid() != self._supervisor_pid and not self.is_headless:
             self.exit(return_code=1, message=None)  # whoever restores the terminal is gone: do not run on unseen
             return
+        if not self.screen_stack:
+            return  # the app is closing: its screens are gone before its tick
         if self.pacing.waiting or (self._dialog_open and self._ticks % BEHIND_A_DIALOG):
             return
         self.view = self.store.view()

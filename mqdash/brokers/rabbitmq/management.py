@@ -79,8 +79,10 @@ class Management:
                 self.missing = f"{self.address} refused the login: it needs the tag 'management' or 'monitoring'"
         except (httpx.HTTPError, OSError) as error:
             self.missing = f"{self.address} is not reachable ({type(error).__name__})"
-        self._ask_again_at = self._clock.monotonic() + ASK_AGAIN_S
-        await client.aclose()
+        finally:
+            if self._client is not client:  # also when the one who waits was cancelled: its sockets must not stay
+                self._ask_again_at = self._clock.monotonic() + ASK_AGAIN_S
+                await client.aclose()
 
     async def get(self, path: str, params: Mapping[str, str | int] | None = None) -> Any:
         """The JSON of `/api` + path.
