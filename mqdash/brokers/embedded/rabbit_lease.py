@@ -52,7 +52,7 @@ class RabbitLease(RabbitLink):
             tag, entry = got
             size_bytes += entry.size_bytes
             claim = AmqpClaim(self._life_number, self._channel.number, tag)
-            letters.append(delivery_of(entry, held, queue, claim, redelivered=entry.redelivered))
+            letters.append(delivery_of(entry, held, queue, claim, redelivered=entry.redelivered, pulled=True))
         self.letters: Sequence[Delivery] = letters
         self._returned_by_close = held.quorum and held.delivery_limit is None
         self.info = LeaseInfo(

@@ -297,10 +297,13 @@ class RabbitConsumer(RabbitLink):
         self._mover.end(self.cause or POLITE)
 
 
-def delivery_of(entry: Entry, queue: ReadyQueue, ref: QueueRef, claim: AmqpClaim, *, redelivered: bool) -> Delivery:
-    """What a client is given; a quorum queue says how often it was returned, in a header (R49)."""
+def delivery_of(
+    entry: Entry, queue: ReadyQueue, ref: QueueRef, claim: AmqpClaim, *, redelivered: bool, pulled: bool = False
+) -> Delivery:
+    """What a client is given (`pulled`: by basic.get); a quorum queue says how often it was returned, in a header (R49)."""
     message = entry.message
-    if queue.counts_first or (queue.quorum and entry.returns):
+    counted = (pulled and queue.counts_first) or (queue.quorum and entry.returns > 0)
+    if counted:
         count = Wire(entry.returns, "l", b"l" + struct.pack(">q", entry.returns))
         message = message.with_headers((("x-delivery-count", count),))
     return Delivery(
@@ -309,5 +312,5 @@ def delivery_of(entry: Entry, queue: ReadyQueue, ref: QueueRef, claim: AmqpClaim
         route=Route(entry.exchange, entry.keys[0]),
         claim=claim,
         redelivered=redelivered,
-        delivery_count=entry.returns + 1 if queue.quorum else None,
+        delivery_count=entry.returns + 1 if counted else None,
     )

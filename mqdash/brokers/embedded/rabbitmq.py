@@ -120,6 +120,7 @@ class RabbitServer(ClientServer):
         if len(queue.lanes) > 1 and isinstance(entry.message.native, Amqp):
             entry.lane = queue.lane_of(entry.message.native.priority)
         if queue.active and not queue.ready:
+            queue.count_taken()
             self._hand(queue, self._next_subscriber(queue), entry, now_s)
             return True
         if entry.expires_s <= now_s:

@@ -117,9 +117,9 @@ def test_R24_R25_close_requeues_in_original_position_marked_redelivered(kind: st
     rabbit.server.close_channel(second.channel, rabbit.now)
     rabbit.server.close_channel(first.channel, rabbit.now)
     again = rabbit.consume()
-    assert [(e.message.body.decode(), r) for _, e, r in again.outbox] == [
-        ("m0", True), ("m1", True), ("m2", True), ("m3", False),
-    ]  # fmt: skip
+    # A quorum queue keeps what comes back before all others, but in the order it came back (3.10.8, 4.0.5).
+    back = ["m0", "m1", "m2"] if kind == "classic" else ["m2", "m0", "m1"]
+    assert [(e.message.body.decode(), r) for _, e, r in again.outbox] == [*((m, True) for m in back), ("m3", False)]
     rabbit.check()
 
 
