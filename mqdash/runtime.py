@@ -70,17 +70,21 @@ def lab_target(
     keep: bool = False,
     write: bool = False,
     seed: int | None = None,
+    only: str | None = None,
 ) -> Target:
     """One scenario on the broker of the URL, or on the embedded one of its first family.
 
     Raises:
         InputError: no such scenario, it does not run on that family, or the broker may not be written to.
     """
+    from mqdash.lab.parts import part_of
     from mqdash.lab.scenario_file import load_scenario
 
     if "://" in scenario:
         raise InputError(f"no scenario given, only a broker; write mqdash lab {SHIPPED[0]} URL")
     found = load_scenario(scenario)
+    if only is not None:
+        found = part_of(found, only)
     if url is None:
         place, profile = parse_url(f"embedded://{_EMBEDDED[found.families[0]]}"), None
     else:

@@ -48,7 +48,10 @@ def run(arguments: Sequence[str]) -> int:
         keep=options.keep,
         write=options.write,
         seed=options.seed,
+        only=options.only,
     )
+    if options.only and options.length is not None:
+        raise InputError("--only goes with the screen: a part alone cannot count what the others did")
     if options.length is None:
         for option in ("kill", "json"):
             if getattr(options, option):
@@ -65,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kill", action="append", default=[], metavar="W2@3s", help="kill a worker then; repeatable")
     parser.add_argument("--seed", type=int, default=None, help="the same seed gives the same messages")
     parser.add_argument("--json", action="store_true", help="print the count as JSON")
+    parser.add_argument("--only", metavar="PART", help="a part of it alone: worker:W1, producers, a queue's name, …")
     parser.add_argument("--run", metavar="ID", help="name of the run on a real broker (default: the scenario's name)")
     parser.add_argument("--keep", action="store_true", help="leave the queues on the broker when leaving last")
     parser.add_argument("--write", action="store_true", help="allow a broker that is not on this machine")

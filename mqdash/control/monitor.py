@@ -83,6 +83,7 @@ class Monitor:
         lab = self._attachment.lab
         if lab is not None:
             topology = merged(lab.topology, without_ours(topology))
+            attendants = tuple(one for one in attendants if one.queue != MEMBERS)
         self._attachment.topology = topology
         self._emit(
             TopologySeen(

@@ -26,7 +26,7 @@ class Pool:
         self._families = families
         self._session_timeout_s = session_timeout_s
         self._crew = crew
-        self._last = 0
+        self._last = spec.first - 1
 
     def add(self, n: int) -> list[Worker]:
         """`n` new workers with the next numbers, not yet started. A number is never used twice: the Story names it."""

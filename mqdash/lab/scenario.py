@@ -152,7 +152,7 @@ class CallSpec(_Spec, frozen=True, kw_only=True):
 
 
 class PoolSpec(_Spec, frozen=True, kw_only=True):
-    """Workers of one kind: `pool` + number is a worker's name. `expects = "json"` parses every body.
+    """Workers of one kind: `pool` + number (from `first` on) is a worker's name. `expects = "json"` parses every body.
 
     `time_ms`: shortest and longest work on one message. `reply`: they answer requests with this body.
     """
@@ -161,6 +161,7 @@ class PoolSpec(_Spec, frozen=True, kw_only=True):
     queue: str
     group: str = ""
     count: int = 1
+    first: int = 1
     prefetch: int = 1
     time_ms: tuple[float, float] = (0.0, 0.0)
     failure_rate: float = 0.0
