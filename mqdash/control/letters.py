@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mqdash.brokers.base import HoldsDeadLetters
-from mqdash.dead_letters.copies import is_stripped, new_operation_id
+from mqdash.dead_letters.copies import header_names, is_stripped, new_operation_id
 from mqdash.dead_letters.dialects import family_note, read_letter
 from mqdash.dead_letters.files import NdjsonFile
 from mqdash.dead_letters.grouping import by_cause
@@ -17,7 +17,7 @@ from mqdash.dead_letters.letter import Letter
 from mqdash.dead_letters.redrive import LetterOutcome, Moved, Redrive, Report
 from mqdash.errors import MqdashError, Unsupported
 from mqdash.model.events import MovesEnded
-from mqdash.model.topology import QueueRef, Route
+from mqdash.model.topology import Queue, QueueRef, Route
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -125,6 +125,8 @@ class LetterBox:
         if back:
             checks.append((False, f"{len(back)} have come back {max(x.replays for x in back)} times already"))
         note = family_note(letters[0].delivery.message) if letters else ""
+        if note:
+            note += await self._groups_on(homes)
         names = sorted({name for letter in letters for name in _stripped(letter)})
         return Plan(
             queue=self.queue,
@@ -154,6 +156,15 @@ class LetterBox:
         consumers = measured[0].consumers
         told = "" if consumers is None else f", {consumers} consumers"
         return True, f"{place} exists, takes messages{told}"
+
+    async def _groups_on(self, homes: Iterable[Route]) -> str:
+        """`: audit, billing`, the groups known on these topics or streams; "" when nobody knows any."""
+        groups: dict[str, None] = {}
+        for home in homes:
+            page = await self._attachment.life.catalog(prefix=home.destination, limit=50)
+            queues = [entity.ref for entity in page.entities if isinstance(entity, Queue)]
+            groups |= {ref.group: None for ref in queues if ref.name == home.destination and ref.group}
+        return f": {', '.join(groups)}" if groups else ""
 
     async def replay(
         self,
@@ -249,4 +260,4 @@ def _place(home: Route) -> str:
 
 
 def _stripped(letter: Letter) -> list[str]:
-    return [name for name, _ in letter.delivery.message.headers if is_stripped(name)]
+    return [name for name in header_names(letter.delivery.message) if is_stripped(name)]

@@ -28,6 +28,7 @@ _STRIPPED_PREFIXES = (
     "x-mqdash-worker",
     "x-mqdash-attempt",
     "x-mqdash-at",
+    "x-mqdash-timestamp",
     "x-mqdash-group",
     "x-mqdash-op",
     "x-mqdash-src",
@@ -47,6 +48,13 @@ def new_operation_id(now_s: float) -> str:
 def is_stripped(name: str) -> bool:
     """Whether a replay takes this header off the copy (it goes into `x-mqdash-history`)."""
     return name in _STRIPPED or name.startswith(_STRIPPED_PREFIXES)
+
+
+def header_names(message: Message) -> list[str]:
+    """The names of a message's headers; of a stream entry, whose headers are fields, of all its fields."""
+    if isinstance(message.native, Entry) and not isinstance(message.content, bytes):
+        return [name.decode("utf-8", "replace") for name, _ in message.content]
+    return [name for name, _ in message.headers]
 
 
 def source_id(letter: Letter, op: str, vhost: str = "/") -> str:
@@ -69,10 +77,7 @@ def source_id(letter: Letter, op: str, vhost: str = "/") -> str:
 def replayed_copy(letter: Letter, op: str, *, vhost: str = "/", body: bytes | None = None) -> Message:
     """The message to publish in place of this dead letter; `body` replaces its body (an edit, marked as such)."""
     message = letter.delivery.message
-    names = [name for name, _ in message.headers]
-    if isinstance(message.native, Entry) and not isinstance(message.content, bytes):
-        names = [name.decode("utf-8", "replace") for name, _ in message.content]
-    gone = frozenset(name for name in names if is_stripped(name))
+    gone = frozenset(name for name in header_names(message) if is_stripped(name))
     ours: list[tuple[str, HeaderValue]] = [
         ("x-mqdash-op", op),
         ("x-mqdash-src", source_id(letter, op, vhost)),
@@ -101,7 +106,8 @@ def _native(message: Message) -> Amqp | Record | Entry:
         return msgspec.structs.replace(
             native, delivery_mode=2, expiration=None, user_id=None, reply_to=None if stale else reply_to
         )
-    return native if isinstance(native, Record) else Entry()
+    # A new time on the log: retention would delete the copy of an old record at once.
+    return Record(key=native.key) if isinstance(native, Record) else Entry()
 
 
 def _encoded(headers: Headers, message: Message) -> Headers:

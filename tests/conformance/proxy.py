@@ -7,7 +7,10 @@ from typing import Self
 
 
 class Proxy:
-    """Forwards to `host:port`; `cut()` drops all connections and refuses new ones, `silence()` forwards nothing more."""
+    """Forwards to `host:port`; `cut()` drops all connections and refuses new ones, `silence()` forwards nothing more.
+
+    `mute()`: what is sent arrives, the answers do not; `muted` counts their bytes.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self._there = (host, port)
@@ -15,6 +18,8 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._muted = False
+        self.muted = 0
         self._server: asyncio.Server
         self.port = 0
 
@@ -39,6 +44,9 @@ class Proxy:
     def silence(self) -> None:
         self._flowing.clear()
 
+    def mute(self) -> None:
+        self._muted = True
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
@@ -47,15 +55,18 @@ class Proxy:
             writer.close()
             return
         self._writers.add(back)
-        for source, sink in ((reader, back), (onward, writer)):
-            task = asyncio.create_task(self._forward(source, sink))
+        for source, sink, answers in ((reader, back, False), (onward, writer, True)):
+            task = asyncio.create_task(self._forward(source, sink, answers=answers))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _forward(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _forward(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, answers: bool) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(65536):
                 await self._flowing.wait()
+                if answers and self._muted:
+                    self.muted += len(data)
+                    continue
                 sink.write(data)
                 await sink.drain()
         sink.close()

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from mqdash.brokers.embedded.kernel import Life, Server, bounds
 from mqdash.brokers.embedded.keyspace import Keyspace
 from mqdash.brokers.embedded.pubsub import is_pattern
-from mqdash.brokers.embedded.reading import FreeLease
+from mqdash.brokers.embedded.redis_lease import IN_ONE, RedisLease
 from mqdash.brokers.embedded.redis_links import RedisPublisher, StreamConsumer
 from mqdash.brokers.embedded.redis_listening import RedisRequester, RedisSubscription
 from mqdash.brokers.embedded.redis_view import channel_entities, grave, measured, stream_entities
-from mqdash.brokers.embedded.stream import id_text, parse_id
+from mqdash.brokers.embedded.stream import id_text
 from mqdash.errors import BrokerError, Conflict, NotFound, Unsupported
 from mqdash.model.broker import BrokerInfo, LeaseInfo
 from mqdash.model.delivery import Delivery, EntryClaim, Measurement
@@ -208,22 +208,15 @@ class RedisBroker(RedisObserver):
             link.end("closed")
 
     @asynccontextmanager
-    async def lease(self, queue: QueueRef, *, limit: int = 200) -> AsyncIterator[FreeLease]:
-        """The newest dead letters, newest first: free reading, nothing is held; removing is XDEL."""
+    async def lease(self, queue: QueueRef, *, limit: int = 200) -> AsyncIterator[RedisLease]:
+        """The newest dead letters, newest first: free reading, nothing is held; removing is XDEL, a replay one script."""
         self.check()
         if limit < 1:
             raise BrokerError(self.server.name, "a lease holds at least one message")
         letters = self._letters(queue, limit)
-        info = LeaseInfo(
-            total=len(self.keys.streams[queue.name].ids), order="newest", held=False, cost="reading is free"
-        )
-        yield FreeLease(info, letters, self._remove_letter)
-
-    def _remove_letter(self, taken: Delivery) -> bool:
-        self.check()
-        stream = self.keys.streams.get(taken.route.destination)
-        claim = taken.claim
-        return stream is not None and isinstance(claim, EntryClaim) and stream.delete(parse_id(claim.entry_id))
+        total = len(self.keys.streams[queue.name].ids)
+        info = LeaseInfo(total=total, order="newest", held=False, cost="reading is free", in_one=IN_ONE)
+        yield RedisLease(info, letters, self)
 
     def _refuse(self, topology: Topology) -> None:
         where, keys = self.server.name, self.keys

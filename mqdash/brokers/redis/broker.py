@@ -11,7 +11,7 @@ from mqdash.brokers.redis import declaring, measuring
 from mqdash.brokers.redis.consumer import StreamConsumer
 from mqdash.brokers.redis.entries import dlq_name, message_of
 from mqdash.brokers.redis.known import Known
-from mqdash.brokers.redis.lease import RedisLease
+from mqdash.brokers.redis.lease import IN_ONE, RedisLease
 from mqdash.brokers.redis.publisher import RedisPublisher
 from mqdash.brokers.redis.requester import RedisRequester
 from mqdash.brokers.redis.roster import RedisMembership
@@ -251,13 +251,13 @@ class RedisBroker(RedisLife):
 
     @asynccontextmanager
     async def lease(self, queue: QueueRef, *, limit: int = 200) -> AsyncIterator[RedisLease]:
-        """The newest dead letters, newest first: reading is free, nothing is held; removing is XDEL."""
+        """The newest dead letters, newest first: reading is free, nothing is held; a replay is one script."""
         if limit < 1:
             raise BrokerError(self.broker, "a lease holds at least one message")
         letters = await self._newest(queue, limit)
         total = await self._session.call("XLEN", queue.name)
-        info = LeaseInfo(total=total, order="newest", held=False, cost="reading is free")
-        yield RedisLease(info, letters, self._session, queue.name)
+        info = LeaseInfo(total=total, order="newest", held=False, cost="reading is free", in_one=IN_ONE)
+        yield RedisLease(info, letters, self._session, queue.name, slots=False)
 
     async def enroll(self, roster: str, *, name: str) -> RedisMembership:
         """Register on a sorted set of that name."""

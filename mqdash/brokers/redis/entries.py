@@ -35,6 +35,16 @@ def retry_keys(queue: QueueRef) -> tuple[str, str]:
     return retry_name(queue), f"{retry_name(queue)}:entries"
 
 
+def same_slot(first: str, second: str) -> bool:
+    """Whether a cluster keeps both keys on one node: what stands in their first braces decides, else the whole name."""
+    return _tag(first) == _tag(second)
+
+
+def _tag(key: str) -> str:
+    inner, closed, _ = key.partition("{")[2].partition("}")
+    return inner if closed and inner else key
+
+
 def is_pattern(channel: str) -> bool:
     """Whether a channel name is a pattern."""
     return any(letter in channel for letter in "*?[")

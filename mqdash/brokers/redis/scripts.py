@@ -35,6 +35,12 @@ local function forget(due, hash, id)
   redis.call('HDEL', hash, id, 'owner:' .. id, 'count:' .. id)
   return redis.call('ZREM', due, id)
 end
+local function drop(stream, id)
+  for _, group in ipairs(redis.call('EXISTS', stream) == 1 and redis.call('XINFO', 'GROUPS', stream) or {}) do
+    redis.call('XACK', stream, group[2], id) -- a deleted entry would stay in pending lists (S11)
+  end
+  return redis.call('XDEL', stream, id)
+end
 local function add(stream, from)
   local command = {'XADD', stream, '*'}
   for i = from, #ARGV do command[#command + 1] = ARGV[i] end
@@ -134,6 +140,20 @@ LEAVE: Final = _script("""
 if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then return 0 end
 redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
 return 1
+""")
+
+MOVE: Final = _script("""
+-- dlq target | id field value...  -> new id, nil when the letter is gone; the letter's id makes a repeat harmless
+if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return false end
+if redis.call('EXISTS', KEYS[2]) == 0 then return redis.error_reply('NOTARGET no such stream') end
+local id = add(KEYS[2], 2)
+drop(KEYS[1], ARGV[1])
+return id
+""")
+
+REMOVE: Final = _script("""
+-- dlq | id  -> 1, 0 when it was gone
+return drop(KEYS[1], ARGV[1])
 """)
 
 ENROLL: Final = _script("""
