@@ -13,12 +13,14 @@ from mqdash.brokers.kafka.ages import Ages
 from mqdash.brokers.kafka.browsing import newest_records
 from mqdash.brokers.kafka.cluster import Cluster
 from mqdash.brokers.kafka.consumer import KafkaConsumer
+from mqdash.brokers.kafka.letters import Graves, KafkaLease
 from mqdash.brokers.kafka.moving import Mover
 from mqdash.brokers.kafka.owners import Owners
 from mqdash.brokers.kafka.publisher import KafkaPublisher
 from mqdash.brokers.kafka.records import DLQ_SUFFIX, REPLY_PREFIX, retry_topics
 from mqdash.brokers.kafka.requester import KafkaRequester
 from mqdash.brokers.kafka.roster import SESSION_S, KafkaMembership
+from mqdash.brokers.kafka.transaction import Transactions
 from mqdash.brokers.kafka.way import Way, stop
 from mqdash.brokers.life import CONNECT_LIMIT_S, Life
 from mqdash.errors import BrokerError, BrokerUnavailable, NotFound
@@ -107,7 +109,7 @@ class KafkaLife(Life):
             version=way.version,
             url=way.url.safe,
             writable=self.writable,
-            abilities=frozenset({"browse", "request", "moves"} if self.writable else {"browse"}),
+            abilities=frozenset({"browse", "dead_letters", "request", "moves"} if self.writable else {"browse"}),
             notes=NOTES,
         )
         self._way = way
@@ -264,6 +266,22 @@ class KafkaBroker(KafkaLife):
         finally:
             if self.cause is None:
                 await topics.delete(self._cluster, {topic})
+
+    @asynccontextmanager
+    async def lease(self, queue: QueueRef, *, limit: int = 200) -> AsyncIterator[KafkaLease]:
+        """The newest letters that were not removed, newest first: free reading, nothing is held."""
+        self.check()
+        if limit < 1:
+            raise BrokerError(self.broker, "a lease holds at least one message")
+        graves = Graves(self._way, self._cluster, queue.name)
+        transactions = Transactions(self._way, graves) if self._way.version == "4" else None
+        letters, total = await graves.newest(queue, limit)
+        try:
+            yield KafkaLease(graves, letters, total, transactions)
+        finally:
+            await graves.close()
+            if transactions is not None:
+                await transactions.close()
 
     async def enroll(self, roster: str, *, name: str) -> KafkaMembership:
         """A member of the group `roster`; see `mqdash.brokers.base.KeepsMembers`."""

@@ -15,6 +15,8 @@ from mqdash.model.delivery import Delivery, RecordClaim
 from mqdash.model.topology import QueueRef, Route
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiokafka import TopicPartition
 
     from mqdash.brokers.kafka.cluster import Cluster
@@ -27,21 +29,34 @@ QUIET_S: Final = 2.0
 async def newest_records(way: Way, cluster: Cluster, queue: QueueRef, newest: int) -> list[Delivery]:
     """Up to `newest` records over all partitions, by timestamp, oldest first."""
     ends = await cluster.ends(places_of(await cluster.topics(), queue.name))
-    starts = {place: max(found.start, found.end - newest) for place, found in ends.items() if found.end > found.start}
-    if not starts or newest <= 0:
+    spans = {
+        place: (max(found.start, found.end - newest), found.end)
+        for place, found in ends.items()
+        if found.end > found.start
+    }
+    if not spans or newest <= 0:
         return []
+    found = await read_between(way, spans)
+    found.sort(key=lambda record: (record.timestamp, record.partition, record.offset))
+    return [seen(queue, record) for record in found[-newest:]]
+
+
+async def read_between(way: Way, spans: Mapping[TopicPartition, tuple[int, int]]) -> list[Any]:
+    """The library's records of [start, end) of each of these partitions, read by a client of its own.
+
+    Raises:
+        BrokerError: they could not be read; the text names the topic.
+    """
     reader: Any = await way.reader()
     try:
-        reader.assign(list(starts))
-        for place, start in starts.items():
+        reader.assign(list(spans))
+        for place, (start, _) in spans.items():
             reader.seek(place, start)
-        found = await _read(reader, {place: ends[place].end for place in starts})
+        return await _read(reader, {place: end for place, (_, end) in spans.items()})
     except KafkaError as error:
-        raise translated(way.url.safe, error, what=queue.name) from None
+        raise translated(way.url.safe, error, what=", ".join(sorted({place.topic for place in spans}))) from None
     finally:
         await stop(reader)
-    found.sort(key=lambda record: (record.timestamp, record.partition, record.offset))
-    return [_seen(queue, record) for record in found[-newest:]]
 
 
 async def _read(reader: Any, ends: dict[TopicPartition, int]) -> list[Any]:
@@ -63,7 +78,8 @@ async def _read(reader: Any, ends: dict[TopicPartition, int]) -> list[Any]:
     return records
 
 
-def _seen(queue: QueueRef, record: Any) -> Delivery:
+def seen(queue: QueueRef, record: Any) -> Delivery:
+    """A record that was only looked at: its claim says where it is."""
     return Delivery(
         message=message_of(record),
         queue=queue,

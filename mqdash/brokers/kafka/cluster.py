@@ -14,10 +14,12 @@ from aiokafka import TopicPartition
 from aiokafka.coordinator.protocol import ConsumerProtocol
 from aiokafka.errors import KafkaError
 
+from mqdash.brokers.kafka.cursor import Cursor
 from mqdash.brokers.kafka.errors import translated
+from mqdash.brokers.kafka.records import LETTERS_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from aiokafka import AIOKafkaConsumer
     from aiokafka.admin import AIOKafkaAdminClient
@@ -91,6 +93,19 @@ class Cluster:
         async with self.translated(group):
             found = await self.admin.list_consumer_group_offsets(group)
         return {place: committed.offset for place, committed in found.items() if committed.offset >= 0}
+
+    async def cursors(self, topic: str, ends: Mapping[TopicPartition, Ends]) -> dict[TopicPartition, Cursor]:
+        """What is removed of each partition of a dead-letter topic."""
+        group = LETTERS_PREFIX + topic
+        async with self.translated(group):
+            found = await self.admin.list_consumer_group_offsets(group)
+        committed = {place: found[place] for place in ends if place in found and found[place].offset >= 0}
+        return {
+            place: Cursor.read(committed[place].offset, committed[place].metadata, start=bounds.start, end=bounds.end)
+            if place in committed
+            else Cursor(bounds.start)
+            for place, bounds in ends.items()
+        }
 
     async def members(self, group: str) -> tuple[GroupMember, ...] | None:
         """Who is in the group; None when the cluster cannot tell us (F13: a new-protocol group reads as dead).

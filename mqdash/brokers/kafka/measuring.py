@@ -127,13 +127,13 @@ async def _letters(
     cluster: Cluster, ref: QueueRef, topics: dict[str, int], ends: dict[TopicPartition, Ends], *, now_s: float
 ) -> Measurement:
     """A topic asked for without a group: what it keeps and nobody has removed as a dead letter."""
-    removed = await cluster.committed(LETTERS_PREFIX + ref.name)
     places = [place for place in places_of(topics, ref.name) if place in ends]
+    cursors = await cluster.cursors(ref.name, {place: ends[place] for place in places})
     return Measurement(
         queue=ref,
         at_s=now_s,
         source=Source.TOLD,
-        waiting=sum(ends[place].end - max(removed.get(place, 0), ends[place].start) for place in places),
+        waiting=sum(ends[place].end - cursors[place].offset - len(cursors[place].removed) for place in places),
         in_total=sum(ends[place].end for place in places),
         detail=SOURCE,
     )

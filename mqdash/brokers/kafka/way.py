@@ -129,6 +129,33 @@ class Way:
         async with self._opening(client):
             return client
 
+    async def transactional(self, name: str) -> AIOKafkaProducer:
+        """A producer of transactions; whoever had this transactional id before is shut out, and what it left open is ended."""
+        client = AIOKafkaProducer(
+            acks="all",
+            transactional_id=name,
+            transaction_timeout_ms=DELIVERY_TIMEOUT_MS,
+            max_batch_size=BATCH_BYTES,
+            max_request_size=MAX_RECORD_BYTES,
+            linger_ms=5,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            **self._common(name),
+        )
+        async with self._opening(client):
+            return client
+
+    async def committer(self, group: str) -> AIOKafkaConsumer:
+        """Commits offsets of a group without being its member: allowed while nobody is (K18)."""
+        client = AIOKafkaConsumer(
+            group_id=group,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            **self._common("mqdash"),
+        )
+        async with self._opening(client):
+            return client
+
     async def member(self, name: str, group: str, *, session_timeout_s: float) -> AIOKafkaConsumer:
         """A consumer that will be a member of the group; it starts at the earliest record when nothing is committed (K11)."""
         session_ms = max(int(session_timeout_s * 1000), 1)
