@@ -24,6 +24,9 @@ NAMES = {
     "drawing": "a frame of the dashboard, without the terminal",
 }
 
+BUSY_SHARE = 0.75
+"""From this load per core on, times are those of the other work."""
+
 
 class Benchmark(Protocol):
     """What each module gives."""
@@ -54,6 +57,9 @@ def main() -> int:
     )
     machine = where()
     options.tell(" · ".join(f"{name} {value}" for name, value in machine.items()))
+    cores = os.cpu_count() or 1
+    if os.getloadavg()[0] > BUSY_SHARE * cores:
+        options.tell("the machine is busy with other work: wait, or believe ratios of CPU only")
     results: dict[str, list[Figure]] = {}
     for name in chosen.names or NAMES:
         options.tell(f"\n{name}: {NAMES[name]}")

@@ -74,6 +74,12 @@ class Terminal:
         """Press keys."""
         os.write(self._fd, keys.encode())
 
+    def leave(self, key: str, *, timeout_s: float = 10.0) -> None:
+        """Press the key that ends the program and wait for its end: it removes what it made on a broker."""
+        self.type(key)
+        with contextlib.suppress(Ended):
+            self.read_for(timeout_s)
+
     def read_for(self, duration_s: float) -> None:
         """Read whatever comes."""
         end_s = time.perf_counter() + duration_s
