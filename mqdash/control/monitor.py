@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 EMBEDDED_EVERY_S: Final = 0.25
 REAL_EVERY_S: Final = 1.0
 CATALOG_EVERY_S: Final = 5.0
+CATALOG_AGAIN_S: Final = 1.0
+"""After the first look on a connection: what a lab declares meanwhile (dead-letter streams) is seen soon."""
 CATALOG_LIMIT: Final = 20_000
 """Entities read at most; more are said to be left out."""
 
@@ -37,7 +39,8 @@ class Monitor:
         self._attachment = attachment
         self._clock = clock
         self._emit = emit
-        self._catalog_at_s = float("-inf")
+        self._catalog_due_s = float("-inf")
+        self._looked = False
         self._complained = ""
 
     async def run(self) -> None:
@@ -45,20 +48,24 @@ class Monitor:
         every_s = EMBEDDED_EVERY_S if self._attachment.url.embedded else REAL_EVERY_S
         life: Observer
         async for life in self._attachment.link.lives():
-            self._catalog_at_s = float("-inf")
+            self._catalog_due_s, self._looked = float("-inf"), False
             while self._attachment.link.life is life:
                 try:
                     await self.look(life)
                     self._complained = ""
                 except MqdashError as error:
                     self._complain(str(error))
+                except Exception as error:  # a broker may answer anything; the next look may go well
+                    log.exception("looking at %s", self._attachment.name)
+                    self._complain(f"an answer nobody expected ({type(error).__name__})")
                 await self._clock.sleep(every_s)
 
     async def look(self, life: Observer) -> None:
         """Read the catalogue when it is due, and measure every queue of it once."""
         attachment, now = self._attachment, self._clock.monotonic()
-        if now - self._catalog_at_s >= CATALOG_EVERY_S:
-            self._catalog_at_s = now
+        if now >= self._catalog_due_s:
+            self._catalog_due_s = now + (CATALOG_EVERY_S if self._looked else CATALOG_AGAIN_S)
+            self._looked = True
             await self._read_catalog(life)
         if attachment.topology is not None and attachment.topology.queues:
             measurements = await life.measure([queue.ref for queue in attachment.topology.queues])
