@@ -40,7 +40,7 @@ async def restart_under_load(name: str, *, before_s: float = 3.0, after_s: float
 
 async def _cycle(name: str, broker: Any, state_dir: str, *, before_s: float, after_s: float) -> Run:
     config = Config(state_dir=state_dir)
-    target = lab_target("orders", broker.url, config, {}, run="restart")
+    target = await asyncio.to_thread(lab_target, "orders", broker.url, config, {}, run="restart")  # reads its file
     async with Runtime([target], config) as runtime:
         app = MqdashApp(runtime.store, runtime.bus, runtime.control, clock=runtime.clock)
         async with app.run_test(size=(120, 40)):
