@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 CLIENTS = ("mqdash_client", "pika_client", "aio_pika_client")
 
 
-def test_every_benchmark_and_client_can_be_imported():
+def test_every_benchmark_and_client_can_be_imported() -> None:
     modules = [*NAMES, *(f"clients.{name}" for name in CLIENTS)]
     code = "; ".join(f"import benchmarks.{name}" for name in modules)
     code += f"; assert all(callable(getattr(benchmarks, name).run) for name in {list(NAMES)})"
@@ -19,7 +19,7 @@ def test_every_benchmark_and_client_can_be_imported():
     assert done.returncode == 0, done.stderr
 
 
-def test_a_figure_is_judged_by_its_own_budget():
+def test_a_figure_is_judged_by_its_own_budget() -> None:
     assert figure("first frame", 300, "ms", beside=200, ratio_at_most=2).ok is True
     assert figure("first frame", 500, "ms", beside=200, ratio_at_most=2).ok is False
     assert figure("bytes", 501, "KiB/s", beside=10, at_most=500).ok is False
@@ -27,6 +27,6 @@ def test_a_figure_is_judged_by_its_own_budget():
     assert figure("CPU", 40, "%").ok is None
 
 
-def test_percentiles_and_digits():
+def test_percentiles_and_digits() -> None:
     assert percentile([3.0, 1.0, 2.0], 0.99) == 3.0
     assert (short(12345.6), short(12.34), short(1.234), short(None)) == ("12,346", "12.3", "1.23", "–")
