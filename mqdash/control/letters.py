@@ -71,6 +71,7 @@ class LetterBox:
         self._state_dir = state_dir
         self._stack = AsyncExitStack()
         self._lease: Lease | None = None
+        self._life: object = None
 
     async def open(self, *, limit: int = 200) -> None:
         """Hold up to `limit` letters.
@@ -81,6 +82,7 @@ class LetterBox:
         broker = self._attachment.broker
         if not isinstance(broker, HoldsDeadLetters):
             raise Unsupported(self.broker, f"dead letters of {broker.info.family} cannot be opened here yet")
+        self._life = broker
         self._lease = await self._stack.enter_async_context(broker.lease(self.queue, limit=limit))
         self.letters = tuple(self._shown(read_letter(n, found)) for n, found in enumerate(self._lease.letters))
 
@@ -94,7 +96,7 @@ class LetterBox:
             origin=letter.origin and scope.shown_queue(letter.origin),
             home=letter.home and scope.shown_route(letter.home),
             source=letter.source and scope.shown_route(letter.source),
-            path=tuple(msgspec.structs.replace(step, name=scope.shown(step.name)) for step in letter.path),
+            path=tuple(msgspec.structs.replace(step, name=" › ".join(map(scope.shown, step.name.split(" › ")))) for step in letter.path),
         )
 
     @property
@@ -218,9 +220,16 @@ class LetterBox:
             queue=self.queue,
             journal=journal,
             clock=self._clock,
+            lost=self._lost,
             vhost=self._attachment.url.path if self._attachment.url.scheme.startswith("amqp") else "/",
             progress=progress,
         )
+
+    def _lost(self) -> str:
+        """Why nothing is held any more, or ''."""
+        if self._attachment.link.life is self._life:
+            return ""
+        return "the connection was lost meanwhile: these letters are back in their queue; open them again"
 
     def _chosen(self, numbers: Iterable[int]) -> tuple[Letter, ...]:
         wanted = set(numbers)
@@ -228,7 +237,8 @@ class LetterBox:
 
     def _ended(self, report: Report) -> None:
         done = {outcome.number for outcome in report.outcomes if outcome.moved is Moved.DONE}
-        self.letters = tuple(letter for letter in self.letters if letter.number not in done)
+        lost = bool(self._lost())
+        self.letters = () if lost else tuple(letter for letter in self.letters if letter.number not in done)
         verb = "replayed" if report.kind == "replay" else "discarded"
         self._audit.kept(
             self.broker,

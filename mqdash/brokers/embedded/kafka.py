@@ -206,7 +206,7 @@ class KafkaBroker(KafkaObserver):
             total=self.cluster.letters_count(topic),
             order="newest",
             held=False,
-            cost="reading is free; a removed record stays in the log until retention and is not listed again",
+            cost="reading is free; what is removed is unlisted, and kept until retention",
         )
         yield FreeLease(info, letters, self._remove_letter)
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 COMMIT_LIMIT_S: Final = 8.0
 IN_ONE: Final = "one transaction"
-COST: Final = "reading is free; a removed record stays in the topic until retention and is not listed again"
+COST: Final = "reading is free; what is removed is unlisted, and kept until retention"
 GONE: Final = Outcome(Settled.SETTLED, "it was gone already")
 FULL: Final = (
     "too many holes: which records are removed does not fit beside the group's offset; remove the oldest ones first"
