@@ -8,6 +8,7 @@ from typing import Any
 from tests.proof.headless import ON, headless
 from tests.proof.part import Part, Run
 from tests.proof.restart import BROKERS, restart_under_load
+from tests.proof.stateful import CHUNKS, stateful
 
 
 def _median(runs: list[Run], key: str) -> str:
@@ -60,10 +61,28 @@ def _headlesses(runs: list[Run]) -> list[str]:
     return lines
 
 
+def _statefuls(runs: list[Run]) -> list[str]:
+    lines = [
+        "The same random steps, 30 a run, with a new seed per chunk: after each step the embedded broker and the real one showed",
+        "the same levels, holders, orders and marks; by itself each kept every message (E2) and gave none twice (E3).",
+        "",
+        "| model | on | runs | steps | failed chunks |",
+        "|---|---|---:|---:|---:|",
+    ]
+    for model, on in dict.fromkeys((chunk.model, chunk.on) for chunk in CHUNKS):
+        mine = [run for run in runs if (run["model"], run["on"]) == (model, on)]
+        if mine:
+            sums = {key: sum(run[key] for run in mine) for key in ("runs", "steps")}
+            failed = sum(not run["good"] for run in mine)
+            lines.append(f"| {model} | {on} | {sums['runs']:,} | {sums['steps']:,} | {failed} |")
+    return lines
+
+
 PARTS: dict[str, Any] = {
     part.name: part
     for part in (
         Part(name="restart", title="Broker killed under load", total=30, run=_restart, table=_restarts),
         Part(name="headless", title="A worker killed in the lab", total=20 * len(ON), run=_headless, table=_headlesses),
+        Part(name="stateful", title="Random steps", total=len(CHUNKS), run=stateful, table=_statefuls),
     )
 }

@@ -142,6 +142,9 @@ class ChannelMachine(Machine[ChannelWorld]):
     def declare(self) -> None:
         self.step(lambda world: world.broker.declare(world.topology()))
 
+    def _end(self, name: str) -> None:
+        self.step(lambda world: world.end(name, crash=False))
+
     def finish(self) -> None:
         for name in list(self.model.subscribers):
-            self.step(lambda world, name=name: world.end(name, crash=False))
+            self._end(name)

@@ -20,7 +20,9 @@ class Takes(Protocol):
 class Worker:
     """Takes in the background and tells `arrived` of each delivery."""
 
-    def __init__(self, name: str, source: Takes, context: AsyncExitStack, arrived: Callable[[str, Delivery], None]) -> None:
+    def __init__(
+        self, name: str, source: Takes, context: AsyncExitStack, arrived: Callable[[str, Delivery], None]
+    ) -> None:
         self.name = name
         self.source = source
         self._context = context

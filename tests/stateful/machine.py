@@ -107,5 +107,8 @@ def _differences(seen: Seen, expected: Seen) -> Iterator[str]:
         if isinstance(real, list) and isinstance(model, list):
             same = next((n for n, (one, other) in enumerate(zip(real, model, strict=False)) if one != other), None)
             at = min(len(real), len(model)) if same is None else same
-            real, model = f"{len(real)}, from {at}: {real[at:at + 3]}", f"{len(model)}, from {at}: {model[at:at + 3]}"
+            real, model = (
+                f"{len(real)}, from {at}: {real[at : at + 3]}",
+                f"{len(model)}, from {at}: {model[at : at + 3]}",
+            )
         yield f"  {key}: {real}\n  {key} embedded: {model}"

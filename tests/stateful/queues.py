@@ -1,12 +1,11 @@
 """RabbitMQ: queues of every kind with consumers that come, crash and go; what dies is kept and told."""
 
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
-from mqdash.brokers.base import Consumer, Publisher
 from mqdash.errors import BrokerError
 from mqdash.model.delivery import Ack, DeadLetter, Delivery, Outgoing, Retry, Sent, Settled, Verdict
 from mqdash.model.message import Family, Wire
@@ -14,6 +13,9 @@ from mqdash.model.topology import Binding, Destination, Queue, QueueRef, Route, 
 from tests.stateful.crew import Worker
 from tests.stateful.machine import Machine
 from tests.stateful.worlds import Seen, World
+
+if TYPE_CHECKING:
+    from mqdash.brokers.base import Consumer, Publisher
 
 TTL_S = 0.06
 """Of messages and queues that expire: a step that publishes one waits until that is past."""
@@ -156,9 +158,9 @@ class QueueWorld(World):
         measured = await self.broker.measure(queues)
         seen: Seen = {self.plain(one.queue.name): (one.waiting, one.consumers) for one in measured}
         seen["unacked"] = [
-                (name, *self._copy(one), one.redelivered, one.delivery_count, *self._reasons(one))
-                for name, held in sorted(self.held.items())
-                for one in held
+            (name, *self._copy(one), one.redelivered, one.delivery_count, *self._reasons(one))
+            for name, held in sorted(self.held.items())
+            for one in held
         ]
         for worker in self.workers.values():
             worker.check()
@@ -168,7 +170,12 @@ class QueueWorld(World):
         """Why it is dead: what the broker wrote (R44, R45), what a worker said."""
         message = delivery.message
         deaths = [
-            (self.plain(str(death["queue"])), death["reason"], _number(death["count"]), _number(death.get("original-expiration")))
+            (
+                self.plain(str(death["queue"])),
+                death["reason"],
+                _number(death["count"]),
+                _number(death.get("original-expiration")),
+            )
             for death in message.header("x-death") or ()
         ]
         first = [self.plain(str(message.header(f"x-first-death-{what}"))) for what in ("queue", "reason", "exchange")]
@@ -269,10 +276,17 @@ class QueueMachine(Machine[QueueWorld]):
 
     def finish(self) -> None:
         for name in list(self.model.workers):
-            self.step(lambda world, name=name: world.end(name, crash=False))
+            self._end(name)
         for queue in ("a", "b"):
-            self.step(lambda world, queue=queue: world.attend(f"last {queue}", queue, 0))
-            rest = [(0, Ack())] * len(self.model.held[f"last {queue}"])
-            self.step(lambda world, queue=queue, rest=rest: world.settle_held(f"last {queue}", rest))
+            self._empty(queue)
         self.step(lambda world: world.attend("last dead", "dead", 0))
         assert len(self.model.held["last dead"]) == self.model.ledger.open
+
+    def _end(self, name: str) -> None:
+        self.step(lambda world: world.end(name, crash=False))
+
+    def _empty(self, queue: str) -> None:
+        name = f"last {queue}"
+        self.step(lambda world: world.attend(name, queue, 0))
+        rest: list[tuple[int, Verdict]] = [(0, Ack())] * len(self.model.held[name])
+        self.step(lambda world: world.settle_held(name, rest))

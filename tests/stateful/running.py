@@ -9,15 +9,20 @@ from hypothesis import HealthCheck, Phase
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.harness import require_target
+from tests.stateful.channels import ChannelMachine
 from tests.stateful.logs import LogMachine
 from tests.stateful.machine import Machine
-from tests.stateful.channels import ChannelMachine
 from tests.stateful.queues import QueueMachine
 from tests.stateful.streams import StreamMachine
 
 STEPS = 30
 
-MODELS: dict[str, type[Machine[Any]]] = {"queues": QueueMachine, "channels": ChannelMachine, "streams": StreamMachine, "logs": LogMachine}
+MODELS: dict[str, type[Machine[Any]]] = {
+    "queues": QueueMachine,
+    "channels": ChannelMachine,
+    "streams": StreamMachine,
+    "logs": LogMachine,
+}
 """Model name → its machine."""
 
 _EMBEDDED = {

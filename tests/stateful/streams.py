@@ -151,7 +151,8 @@ class StreamWorld(World):
     async def seen(self) -> Seen:
         group = await self.measure(self.ref)
         return {
-            "group": (group.waiting, group.in_flight, group.delayed),
+            # A real Redis shows the lease of a dead consumer, when it has run out, as in flight until somebody takes it.
+            "group": (group.waiting, (group.in_flight or 0) + (group.delayed or 0)),
             "dead": (await self.measure(self.dead)).waiting,
             **{name: [self._shown(one) for one in held] for name, held in self.held.items()},
         }
@@ -258,9 +259,12 @@ class StreamMachine(Machine[StreamWorld]):
         names = sorted(self.model.consumers)
         return names[pick % len(names)]
 
+    def _end(self, name: str) -> None:
+        self.step(lambda world: world.end(name, crash=False))
+
     def finish(self) -> None:
         for name in list(self.model.consumers):
-            self.step(lambda world, name=name: world.end(name, crash=False))
+            self._end(name)
         self.step(lambda world: world.attend("last", 0))
         while self._deliver("last", 100):
             pass

@@ -4,9 +4,8 @@ import asyncio
 import uuid
 from abc import ABC, abstractmethod
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mqdash.brokers.base import Broker
 from mqdash.brokers.registry import connector_for
 from mqdash.brokers.url import parse_url
 from mqdash.clock import ManualClock, SystemClock
@@ -14,6 +13,9 @@ from mqdash.model.delivery import Measurement
 from mqdash.model.message import Draft, Family, Message, compose
 from mqdash.model.topology import QueueRef
 from tests.stateful.ledger import Ledger
+
+if TYPE_CHECKING:
+    from mqdash.brokers.base import Broker
 
 Seen = dict[str, Any]
 """What a world shows, by what it is called; two worlds that did the same steps show the same."""

@@ -143,9 +143,17 @@ class RabbitServer(ClientServer):
             queue.expiring = True
 
     def _shorten(self, queue: ReadyQueue, now_s: float) -> None:
-        """R35, R36: drop-head takes from the head until the length is right, be it new or requeued."""
+        """R35, R36: drop-head takes from the head until the length is right, be it new or requeued.
+
+        A quorum queue that must drop several at once dead-letters the last one first (measured on 3.10.8 and 4.0.5).
+        """
+        dropped: list[Entry] = []
         while queue.over_length() and queue.ready:
-            self._remove(queue, queue.pop(), "maxlen", now_s)
+            dropped.append(queue.pop())
+        if queue.quorum:
+            dropped.reverse()
+        for entry in dropped:
+            self._remove(queue, entry, "maxlen", now_s)
 
     # --- delivery
 

@@ -174,6 +174,52 @@ def test_R38_quorum_priority_is_two_to_one_from_4_0(version: tuple[int, int], ex
     assert rabbit.bodies() == expected
 
 
+def test_R38_a_high_message_that_came_first_is_not_passed_by_a_normal_one() -> None:
+    rabbit = Rabbit()
+    rabbit.queue(kind="quorum")
+    for body, priority in (("h1", 9), ("h2", 9), ("h3", 9), ("n1", 0), ("h4", 9)):
+        rabbit.publish(body, priority=priority)
+    assert rabbit.bodies() == ["h1", "h2", "h3", "h4", "n1"]
+
+
+def test_R38_what_goes_straight_to_a_consumer_counts_for_the_mixing() -> None:
+    rabbit = Rabbit()
+    rabbit.queue(kind="quorum")
+    rabbit.consume(prefetch=2)
+    for body, priority in (("taken", 0), ("taken", 0), ("n1", 0), ("h1", 9), ("h2", 9)):
+        rabbit.publish(body, priority=priority)
+    assert rabbit.bodies() == ["n1", "h1", "h2"]
+
+
+def test_R25_R38_what_came_back_to_a_quorum_queue_goes_before_all_priorities_in_the_order_it_came_back() -> None:
+    rabbit = Rabbit()
+    rabbit.queue(kind="quorum", delivery_limit=5)
+    for body, priority in (("n1", 0), ("n2", 0), ("h1", 9)):
+        rabbit.publish(body, priority=priority)
+    holder = rabbit.consume(prefetch=2)
+    assert texts(holder) == ["h1", "n1"]
+    rabbit.publish("h2", priority=9)
+    rabbit.server.cancel(holder, rabbit.now)
+    for tag in (2, 1):
+        rabbit.server.nack(holder.channel, tag, rabbit.now, requeue=True)
+    assert rabbit.bodies()[:2] == ["n1", "h1"]
+
+
+@pytest.mark.parametrize(("kind", "died"), [("classic", ["m0", "m1"]), ("quorum", ["m1", "m0"])])
+def test_R36_several_dropped_at_once_are_dead_lettered_in_order_or_the_last_first(kind: str, died: list[str]) -> None:
+    rabbit = Rabbit()
+    rabbit.exchange("dlx", "fanout")
+    rabbit.queue("dead")
+    rabbit.bind("dlx", "dead")
+    rabbit.queue(kind=kind, max_length=1, dlx="dlx")
+    holder = rabbit.consume(prefetch=3)
+    for number in range(3):
+        rabbit.publish(f"m{number}")
+    rabbit.server.close_channel(holder.channel, rabbit.now)
+    assert rabbit.bodies("dead") == died
+    assert rabbit.bodies() == ["m2"]
+
+
 def test_a_full_embedded_queue_refuses_and_counts() -> None:
     rabbit = Rabbit(bounds=Bounds(3, 100))
     rabbit.queue()

@@ -138,6 +138,14 @@ def test_R9_missing_exchange_or_queue_closes_the_channel_not_the_connection() ->
         rabbit.consume("none")
 
 
+def test_R10_a_quorum_queue_compares_no_argument_it_does_not_know() -> None:
+    rabbit = Rabbit()
+    rabbit.queue("q", kind="quorum")
+    rabbit.queue("q", kind="quorum", max_priority=5)  # 3.10.8 and 4.0.5 take it
+    with pytest.raises(ChannelClosed, match=r"406.*max_length"):
+        rabbit.queue("q", kind="quorum", max_length=5)
+
+
 def test_R10_other_arguments_406_foreign_exclusive_405_exclusive_consumer_403() -> None:
     rabbit = Rabbit()
     rabbit.queue("q", ttl_s=1.0)

@@ -119,6 +119,22 @@ async def test_S10_a_claimed_entry_whose_fields_are_gone_is_dropped() -> None:
         assert (measured.in_flight, measured.dropped_total) == (1, 1)
 
 
+async def test_S4_E3_what_was_claimed_before_the_first_take_is_given_once_and_hides_nothing() -> None:
+    async with opened(ManualClock()) as broker:
+        async with broker.consume(ALERTS, name="W1", prefetch=2) as first:
+            await add(broker, "a", "b", "c")
+            await first.take(1)
+            first.crash()
+        async with (
+            broker.consume(ALERTS, name="W2", prefetch=9) as other,
+            broker.consume(ALERTS, name="W1", prefetch=9) as again,
+        ):
+            assert bodies(await other.take(1)) == ["b"]
+            assert bodies(await again.claim(min_idle_s=0, limit=9)) == ["b"]
+            assert bodies(await again.take(9)) == ["a"], "its own of before, not what it holds already"
+            assert bodies(await again.take(9)) == ["c"]
+
+
 async def test_S4_a_consumer_that_comes_back_under_its_name_begins_with_what_it_held() -> None:
     async with opened(ManualClock()) as broker:
         async with broker.consume(ALERTS, name="W1", prefetch=2) as first:
