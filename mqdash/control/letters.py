@@ -96,7 +96,10 @@ class LetterBox:
             origin=letter.origin and scope.shown_queue(letter.origin),
             home=letter.home and scope.shown_route(letter.home),
             source=letter.source and scope.shown_route(letter.source),
-            path=tuple(msgspec.structs.replace(step, name=" › ".join(map(scope.shown, step.name.split(" › ")))) for step in letter.path),
+            path=tuple(
+                msgspec.structs.replace(step, name=" › ".join(map(scope.shown, step.name.split(" › "))))
+                for step in letter.path
+            ),
         )
 
     @property
