@@ -408,6 +408,7 @@ class MeteredRequester:
         self._inner = inner
         self._name = name
         self._meter = meter
+        self._late_told = inner.late
 
     @property
     def late(self) -> int:
@@ -418,11 +419,11 @@ class MeteredRequester:
         return self._inner.unmatched
 
     async def request(self, route: Route, message: Message, *, timeout_s: float) -> Reply:
-        late = self._inner.late
         reply = await self._inner.request(route, message, timeout_s=timeout_s)
         sums = self._meter.sums(Requested, by=self._name, route=route)
         sums.add(self._COUNTS[reply.answer], 1)
-        sums.add("late", self._inner.late - late)
+        late, self._late_told = self._inner.late - self._late_told, self._inner.late  # many requests are open at once
+        sums.add("late", late)
         if reply.answer is Answer.ANSWERED:
             sums.took(reply.elapsed_s)
         return reply

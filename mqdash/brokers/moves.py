@@ -168,12 +168,24 @@ def _history(message: Message) -> str:
         kept["expiration"] = message.native.expiration
     if not kept:
         return message.header_text(HISTORY) or ""
-    text = json.dumps({**_earlier(message), **kept}, default=_plain, ensure_ascii=False)
-    return (
-        text
-        if len(text.encode("utf-8", "replace")) <= MAX_HISTORY_BYTES
-        else json.dumps({"cut": sorted(kept)})[:MAX_HISTORY_BYTES]
-    )
+    return history_with(message, kept)
+
+
+def history_with(message: Message, kept: dict[str, HeaderValue]) -> str:
+    """The message's `x-mqdash-history` with these headers added: valid JSON of at most 4 KiB.
+
+    When it would be longer, the longest values are left out first, their names kept in `cut`: what is there is whole.
+    """
+    whole = {**_earlier(message), **kept}
+    cut: list[str] = []
+    while True:
+        shown = {**whole, "cut": cut} if cut else whole
+        text = json.dumps(shown, default=_plain, ensure_ascii=True)
+        if len(text) <= MAX_HISTORY_BYTES or not whole:
+            return text if len(text) <= MAX_HISTORY_BYTES else json.dumps({"cut": len(cut)})
+        longest = max(whole, key=lambda name: len(json.dumps(whole[name], default=_plain)))
+        del whole[longest]
+        cut.append(longest)
 
 
 def _earlier(message: Message) -> dict[str, HeaderValue]:

@@ -323,7 +323,7 @@ class _ScopedConsumer:
         real = [(self._real.get(delivery.claim, delivery), verdict) for delivery, verdict in verdicts]
         outcomes: Sequence[Outcome] = await self._inner.settle(real)
         for (delivery, _), outcome in zip(verdicts, outcomes, strict=True):
-            if outcome.settled != "failed":  # still ours, to be settled another way
+            if outcome.settled not in {"failed", "unknown"}:  # these may be settled once more
                 self._real.pop(delivery.claim, None)
         return outcomes
 

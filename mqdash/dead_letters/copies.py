@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from mqdash.brokers.moves import history_with
 from mqdash.model.delivery import EntryClaim, RecordClaim
 from mqdash.model.message import Amqp, Entry, Headers, HeaderValue, Message, Record
 
 if TYPE_CHECKING:
     from mqdash.dead_letters.letter import Letter
 
-HISTORY_LIMIT_BYTES = 4096
 _ULID = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _STRIPPED = ("x-death", "x-delivery-count", "x-acquired-count", "CC", "BCC")
 _STRIPPED_PREFIXES = (
@@ -118,7 +117,6 @@ def _encoded(headers: Headers, message: Message) -> Headers:
 
 
 def _history(message: Message, gone: frozenset[str]) -> str:
-    """The stripped headers as JSON, cut at 4 KiB."""
-    kept = {name: message.header_text(name) for name in sorted(gone)}
-    text = json.dumps(kept, ensure_ascii=True, default=repr)
-    return text[:HISTORY_LIMIT_BYTES]
+    """The stripped headers, added to the history there is; deaths keep their structure."""
+    kept = {name: message.header(name) if name == "x-death" else message.header_text(name) for name in sorted(gone)}
+    return history_with(message, kept)

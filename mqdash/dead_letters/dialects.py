@@ -164,7 +164,10 @@ def _path(source: Route | None, origin: QueueRef | None, why: str, delivery: Del
         steps.append(Step(kind="destination", name=source.destination, note=source.key))
     if origin is not None:
         steps.append(Step(kind="queue", name=str(origin), note=why))
-    if delivery.route.destination not in {"", delivery.queue.name}:  # a topic or stream is its own queue of dead letters
+    if delivery.route.destination not in {
+        "",
+        delivery.queue.name,
+    }:  # a topic or stream is its own queue of dead letters
         steps.append(Step(kind="destination", name=delivery.route.destination))
     steps.append(Step(kind="grave", name=str(delivery.queue)))
     return tuple(steps)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from mqdash.errors import MqdashError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
 
-class StateUnavailable(OSError):
+class StateUnavailable(MqdashError):
     """The state folder cannot be written: nothing destructive may run (fault 69)."""
 
 
@@ -39,7 +41,13 @@ class NdjsonFile:
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.path.parent.chmod(0o700)  # it may be older than this rule
             self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            folder = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)  # the file's name must survive a power cut, too
+            finally:
+                os.close(folder)
         except OSError as error:
             msg = f"cannot write {self.path}: {error.strerror}; nothing is removed without it"
             raise StateUnavailable(msg) from error
@@ -80,6 +88,7 @@ def archived(letter: Letter, op: str, at_s: float) -> dict[str, Any]:
         "at": at_s,
         "id": letter.id,
         "queue": str(letter.delivery.queue),
+        "route": {"destination": letter.delivery.route.destination, "key": letter.delivery.route.key},
         "origin": None if letter.origin is None else str(letter.origin),
         "cause": letter.cause,
         "body": _b64(content) if isinstance(content, bytes) else None,

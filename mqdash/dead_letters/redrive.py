@@ -7,6 +7,7 @@ possible) or SKIPPED. An UNKNOWN is never retried by itself (F4, F7).
 from __future__ import annotations
 
 import enum
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -14,7 +15,7 @@ import msgspec
 
 from mqdash.brokers.base import MovesInOne
 from mqdash.dead_letters.copies import replayed_copy
-from mqdash.dead_letters.files import archived
+from mqdash.dead_letters.files import StateUnavailable, archived
 from mqdash.failpoints import failpoint
 from mqdash.model.delivery import Outgoing, Sent, Settled
 from mqdash.model.topology import QueueRef, Route
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from mqdash.dead_letters.files import NdjsonFile
     from mqdash.dead_letters.letter import Letter
     from mqdash.model.delivery import Outcome
+
+log = logging.getLogger(__name__)
 
 BATCH = 100
 """Copies that may be unconfirmed at once (semantics §2.1, Bulk)."""
@@ -74,7 +77,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Redrive:
-    """One operation on held letters; entering it opens the journal."""
+    """One operation on held letters; entering it opens the journal.
+
+    `lost` says why the lease is over ('' while it holds): it is asked before each batch, since a copy of a letter that is
+    no longer ours would stand beside its original.
+    """
 
     op: str
     lease: Lease
@@ -82,6 +89,7 @@ class Redrive:
     journal: NdjsonFile
     clock: Clock
     vhost: str = "/"
+    lost: Callable[[], str] = lambda: ""
     progress: Callable[[LetterOutcome], None] = lambda _: None
 
     async def __aenter__(self) -> Self:
@@ -105,7 +113,7 @@ class Redrive:
         `target` None = each to the queue it failed in; `bodies` replaces bodies by letter number (an edit).
 
         Raises:
-            StateUnavailable: the journal cannot be written; nothing more was touched.
+            StateUnavailable: the journal cannot be written at the start; nothing was touched.
         """
         to = str(target) if target is not None else "the queue they failed in"
         await self.journal.write([self._line("plan", kind="replay", to=to, n=len(letters))])
@@ -114,6 +122,9 @@ class Redrive:
         failed_in_a_row, why, done = 0, "", 0
         size = max(1, min(BATCH, int(rate_per_s / 5) or 1))
         while done < len(letters) and not why:
+            why = self.lost()
+            if why:
+                break
             batch = letters[done : done + size]
             started_s = self.clock.monotonic()
             for outcome in await self._replay_batch(batch, publisher, target, bodies or {}):
@@ -163,11 +174,19 @@ class Redrive:
                 moved = Moved.UNKNOWN if receipt.sent is Sent.UNKNOWN else Moved.FAILED
                 outcomes[letter.number] = self._outcome(letter, moved, receipt.detail or str(receipt.sent))
         if copied:
-            await self.journal.write([self._line("copied", ids=[letter.number for letter in copied])])
-            failpoint("redrive.after_copied")
-            for outcome in await self._remove(copied):
+            for outcome in await self._noted_and_removed(copied):
                 outcomes[outcome.number] = outcome
         return [outcomes[letter.number] for letter in batch]
+
+    async def _noted_and_removed(self, copied: Sequence[Letter]) -> list[LetterOutcome]:
+        """The journal knows of the copies before an original goes; if it cannot be written, the originals stay."""
+        try:
+            await self.journal.write([self._line("copied", ids=[letter.number for letter in copied])])
+        except StateUnavailable as error:
+            why = f"copied, not removed: may be there twice ({error})"
+            return [self._outcome(letter, Moved.UNKNOWN, why) for letter in copied]
+        failpoint("redrive.after_copied")
+        return await self._remove(copied)
 
     async def _moved_in_one(
         self, batch: Sequence[Letter], known: Sequence[Letter], settled: Sequence[Outcome]
@@ -179,7 +198,7 @@ class Redrive:
             moved = _ONE_STEP.get(outcome.settled, Moved.UNKNOWN)
             outcomes[letter.number] = self._outcome(letter, moved, outcome.detail if moved is not Moved.DONE else "")
         done = [number for number, outcome in outcomes.items() if outcome.moved is Moved.DONE]
-        await self.journal.write([self._line("removed", ids=done)])
+        await self._note("removed", ids=done)
         return [outcomes[letter.number] for letter in batch]
 
     async def discard(self, letters: Sequence[Letter], archive: NdjsonFile) -> Report:
@@ -191,6 +210,10 @@ class Redrive:
         await self.journal.write([self._line("plan", kind="discard", to=str(archive.path), n=len(letters))])
         outcomes: list[LetterOutcome] = []
         for start in range(0, len(letters), BATCH):
+            why = self.lost()
+            if why:
+                outcomes += [self._skipped(letter, why) for letter in letters[start:]]
+                break
             batch = letters[start : start + BATCH]
             await archive.write([archived(letter, self.op, self.clock.now()) for letter in batch])
             failpoint("redrive.after_archive")
@@ -206,9 +229,7 @@ class Redrive:
         """The second half of a move: the copy is safe, so whatever happens here cannot lose the message."""
         settled = await self.lease.remove([letter.delivery for letter in letters])
         failpoint("redrive.after_remove")
-        await self.journal.write(
-            [self._line("removed", ids=[x.number for x, o in zip(letters, settled, strict=True) if _gone(o.settled)])]
-        )
+        await self._note("removed", ids=[x.number for x, o in zip(letters, settled, strict=True) if _gone(o.settled)])
         return [
             self._outcome(letter, Moved.DONE)
             if _gone(outcome.settled)
@@ -220,7 +241,14 @@ class Redrive:
 
     async def _end(self, report: Report) -> None:
         counts = {str(moved): report.count(moved) for moved in Moved}
-        await self.journal.write([self._line("end", detail=report.detail, **counts)])
+        await self._note("end", detail=report.detail, **counts)
+
+    async def _note(self, step: str, **more: object) -> None:
+        """A line about what is already so on the broker: without it the journal says 'maybe', and the broker is right."""
+        try:
+            await self.journal.write([self._line(step, **more)])
+        except StateUnavailable as error:
+            log.warning("operation %s: %s", self.op, error)
 
     def _line(self, step: str, **more: object) -> dict[str, object]:
         return {"op": self.op, "at": self.clock.now(), "step": step, "queue": str(self.queue), **more}

@@ -120,3 +120,11 @@ def test_other_families_carry_the_same_names_in_their_own_shape() -> None:
     assert copied.native == Entry()
     assert copied.field("x-mqdash-error") == b"Bad"
     assert copied.body == b"b"
+
+
+def test_a_history_that_grows_too_long_stays_valid_and_names_what_it_left_out() -> None:
+    long = delivery((("x-mqdash-history", json.dumps({"first": "kept", "stack": "x" * 3900})),))
+    history = json.loads(moves.history_with(long.message, {"x-mqdash-error": "Boom", "note": "y" * 300}))
+    assert history == {"first": "kept", "x-mqdash-error": "Boom", "note": "y" * 300, "cut": ["stack"]}
+    flood = json.loads(moves.history_with(delivery().message, {f"name-{n}-{'z' * 200}": "v" for n in range(100)}))
+    assert flood == {"cut": 100}
