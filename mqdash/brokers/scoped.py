@@ -267,6 +267,7 @@ class _Leases:
 class _ScopedLease:
     def __init__(self, inner: Lease, scope: Scope) -> None:
         self._inner = inner
+        self._scope = scope
         self._real = {delivery.claim: delivery for delivery in inner.letters}
         self.letters = tuple(scope.shown_delivery(delivery) for delivery in inner.letters)
 

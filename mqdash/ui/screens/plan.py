@@ -75,8 +75,8 @@ class PlanDialog(ModalScreen[Plan | None]):
         for label, value, style, note in rows:
             for at, line in enumerate(wrapped(safe_text(value), TEXT_WIDTH)):
                 parts += [(f"{'' if at else label:>9}  ", "$dim"), (f"{line}\n", style)]
-            if note:
-                parts += [(f"{'':>9}  {safe_text(note)}\n", "$dim")]
+            for line in wrapped(safe_text(note), TEXT_WIDTH) if note else ():
+                parts += [(f"{'':>9}  {line}\n", "$dim")]
         for at, (fine, sentence) in enumerate(plan.checks):
             parts += [
                 (f"{'check' if at == 0 else '':>9}  ", "$dim"),
