@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from pathlib import Path  # noqa: TC003
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from mqdash.control.commands import native_command
 from mqdash.control.letters import LetterBox
-from mqdash.errors import MqdashError, Unsupported
+from mqdash.errors import MqdashError, NotFound, Unsupported
 from mqdash.model.delivery import Outgoing, Sent
 from mqdash.model.message import Draft, Family, compose
+from mqdash.model.routing import Routing
 from mqdash.model.topology import Queue, QueueRef, Route, Topology
 
 if TYPE_CHECKING:
@@ -54,7 +58,8 @@ class Control:
         self._audit = audit
         self._state_dir = state_dir
         self._last_published: dict[tuple[str, str], tuple[Route, Draft]] = {}
-        self._tidying: set[asyncio.Task[None]] = set()
+        self._tidying: dict[str, asyncio.Task[None]] = {}
+        self._own = secrets.token_hex(3)  # wait queues of another mqdash are not ours to delete
 
     # --- what asks first ------------------------------------------------------------------------------------------
 
@@ -69,6 +74,8 @@ class Control:
             return f"typed:{subject}" if n > BULK or not attachment.url.embedded else "confirm"
         if n > BULK:
             return f"typed:{subject}"
+        if attachment.production:
+            return f"typed:{broker}"  # beside whatever dialog the action has of its own
         if attachment.lab is not None and action in _LAB_ACTIONS:
             return ""
         return "" if attachment.url.embedded else "confirm"
@@ -124,48 +131,72 @@ class Control:
         except ValueError as error:
             raise Unsupported(broker, str(error)) from None
         self._last_published[broker, producer] = (route, draft)
-        target = route
-        if draft.delay_s:
-            target = await self._wait_queue(attachment, route, draft.delay_s)
+        target = await self._wait_queue(attachment, route, draft.delay_s) if draft.delay_s else route
         by = producer or "you"
         async with port.publisher(name=by, window=1) as publisher:
             receipt = (await publisher.send([Outgoing(target, message)]))[0]
         ended = {
-            Sent.CONFIRMED: "confirmed",
+            Sent.CONFIRMED: f"held, due in {draft.delay_s:g} s" if draft.delay_s else "confirmed",
             Sent.RETURNED: "returned: nobody is bound for it",
             Sent.REFUSED: f"refused: {receipt.detail}",
             Sent.UNKNOWN: f"no proof either way: {receipt.detail}",
         }[receipt.sent]
-        later = f", due in {draft.delay_s:g} s" if draft.delay_s else ""
-        self._tell(broker, f"you published {draft.id or 'a message'} to {route}{later}: {ended}", "publish", str(route))
+        self._tell(broker, f"you published {draft.id or 'a message'} to {route}: {ended}", "publish", str(route))
         return receipt
 
     async def publish_again(self, broker: str, producer: str = "") -> Receipt:
-        """The same message as last time.
+        """The same as last time (or a first one), under an id of its own: it is another message, not a duplicate.
 
         Raises:
-            MqdashError: nothing was published yet, or as `publish`.
+            MqdashError: as `publish`.
         """
-        last = self._last_published.get((broker, producer))
-        if last is None:
-            last = self.draft_for(broker, producer)
-        return await self.publish(broker, *last, producer=producer)
+        route, draft = self._last_published.get((broker, producer)) or self.draft_for(broker, producer)
+        draft = msgspec.structs.replace(draft, id=None if draft.id is None else f"again-{secrets.token_hex(3)}")
+        return await self.publish(broker, route, draft, producer=producer)
 
     async def _wait_queue(self, attachment: Attachment, route: Route, delay_s: float) -> Route:
-        """A queue whose messages come to `route` after the delay; deleted once they have (design §3, delay)."""
+        """A queue whose messages come to `route` after the delay; deleted once they have (design §3, delay).
+
+        Raises:
+            Unsupported: the family has no such thing, or the broker would drop the message when it is due (R42).
+        """
         if attachment.url.family is not Family.RABBITMQ:
             raise Unsupported(attachment.name, f"{attachment.url.family} cannot delay a single message")
-        name = f"mqdash.wait.{route.destination or 'default'}.{route.key}.{round(delay_s * 1000)}ms"
+        await self._check_reachable(attachment, route)
+        name = f"mqdash.wait.{self._own}.{route.destination or 'default'}.{route.key}.{round(delay_s * 1000)}ms"
         queue = Queue(ref=QueueRef(name), ttl_s=delay_s, dead_letter=route)
         waiting = Topology(queues=(queue,))
+        earlier = self._tidying.pop(name, None)
+        if earlier is not None:
+            earlier.cancel()  # whoever publishes once more also tidies later
         await attachment.broker.declare(waiting)
-        task = asyncio.create_task(self._tidy(attachment, waiting, delay_s), name=f"tidy {name}")
-        self._tidying.add(task)
-        task.add_done_callback(self._tidying.discard)
+        self._tidying[name] = asyncio.create_task(self._tidy(attachment, waiting, delay_s), name=f"tidy {name}")
         return Route("", name)
+
+    async def _check_reachable(self, attachment: Attachment, route: Route) -> None:
+        """A message that comes due for nobody is dropped without a word, so ask before it is held."""
+        if not route.destination:
+            if not await attachment.life.measure([QueueRef(route.key)]):
+                raise NotFound(attachment.name, f"there is no queue {route.key}: the message would be dropped when due")
+            return
+        topology = attachment.topology or (attachment.lab.topology if attachment.lab is not None else Topology())
+        found = topology.destination(route.destination)
+        if found is None:
+            raise NotFound(attachment.name, f"no exchange {route.destination} is known here")
+        if not route.key and found.kind != "fanout":
+            raise Unsupported(
+                attachment.name, "a delayed message needs a routing key: without one it would come as another"
+            )
+        routed = Routing(topology).route(route)
+        if routed.certain and not routed.queues:
+            text = (
+                f"nobody is bound to {route.destination} for key {route.key!r}: the message would be dropped when due"
+            )
+            raise NotFound(attachment.name, text)
 
     async def _tidy(self, attachment: Attachment, waiting: Topology, delay_s: float) -> None:
         """Remove a wait queue when it is surely empty; a queue that stays behind loses nothing."""
+        name = waiting.queues[0].ref.name
         try:
             await self._clock.sleep(delay_s + 1.0)
             measured = await attachment.life.measure([queue.ref for queue in waiting.queues])
@@ -173,6 +204,9 @@ class Control:
                 await attachment.broker.remove(waiting)
         except MqdashError as error:
             log.info("wait queue of %s stays: %s", attachment.name, error)
+        finally:
+            if self._tidying.get(name) is asyncio.current_task():
+                del self._tidying[name]
 
     # --- producers ------------------------------------------------------------------------------------------------
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mqdash import failpoints
-from mqdash.dead_letters.files import StateUnavailable
+from mqdash.dead_letters.files import NdjsonFile, StateUnavailable
 from mqdash.dead_letters.redrive import Moved
 from mqdash.errors import MqdashError, ReadOnly
 from mqdash.model.events import MovesEnded
 from mqdash.model.topology import Route
+from tests.support import until
 from tests.unit.dead_letters.support import FAILED, ORDERS, bench
 
 if TYPE_CHECKING:
@@ -228,3 +229,42 @@ async def test_an_unknown_broker_is_said(tmp_path: Path) -> None:
     async with bench(tmp_path) as lab:
         with pytest.raises(MqdashError, match="no broker called x"):
             await lab.control.open_letters("x", FAILED)
+
+
+async def test_a_window_whose_connection_was_lost_copies_nothing(tmp_path: Path) -> None:
+    """The letters went back to their queue with the connection: a copy would stand beside its original."""
+    async with bench(tmp_path) as lab:
+        await lab.bury(3)
+        box = await lab.open()
+        plan = await box.plan([0, 1, 2])
+        lab.server.cut()
+        await until(lambda: lab.control.attachments["lab"].link.life not in {None, box._life})
+        report = await box.replay(plan)
+        assert report.count(Moved.SKIPPED) == 3
+        assert "back in their queue" in report.detail
+        assert box.letters == ()
+        broker = await lab.control.attachments["lab"].link.opened()
+        assert {m.queue: m.waiting for m in await broker.measure([ORDERS, FAILED])} == {ORDERS: 0, FAILED: 3}
+        await box.close()
+
+
+async def test_fault_69_a_disk_that_fills_between_copy_and_remove_leaves_an_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench(tmp_path) as lab:
+        await lab.bury(1)
+        box = await lab.open()
+        plan = await box.plan([0])
+        write = NdjsonFile.write
+
+        async def full(self: NdjsonFile, lines: list[dict[str, object]]) -> None:
+            if lines[0]["step"] == "copied":
+                raise StateUnavailable("no space left on device")
+            await write(self, lines)
+
+        monkeypatch.setattr(NdjsonFile, "write", full)
+        report = await box.replay(plan)
+        assert report.count(Moved.UNKNOWN) == 1
+        assert "may be there twice" in report.outcomes[0].detail
+        await box.close()
+        assert (await lab.waiting(FAILED), await lab.waiting(ORDERS)) == (1, 1)
