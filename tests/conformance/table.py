@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.conformance.rules import FAMILIES, RULES, unseen
+from tests.conformance.rules import CORRECTED, FAMILIES, RULES, unseen
 
 _RECORD = Path(".proof/rules.json")
 _TABLE = Path("docs/conformance.md")
@@ -49,11 +49,13 @@ def table(told: dict[str, Any]) -> str:
         "One body per rule runs on the embedded brokers and on the real ones. Made by `python -m tests.conformance.table` on",
         f"{told['date']} at commit {told['commit']}{' with changes' if told['changed'] else ''}: {len(told['tests'])} tests.",
         "",
-        "**pass**: every body of the rule passed there · **not observable**, **not modelled**, **not there**: why stands below",
-        "the table · **could not run**: that broker was not available · **–**: no body yet.",
+        "**pass**: every body of the rule passed there; with a number, all but what the note names · **not observable**,",
+        "**not modelled**, **not there**: why stands below the table · **could not run**: that broker was not available ·",
+        "**–**: no body yet.",
     ]
     for letter, (heading, targets) in FAMILIES.items():
         lines += ["", f"## {heading}", "", *_section(letter, targets, cells)]
+    lines += ["", "## Where the brokers corrected the rules", "", *(f"- {told}" for told in CORRECTED)]
     return "\n".join(lines) + "\n"
 
 
@@ -81,13 +83,11 @@ def _section(letter: str, targets: tuple[str, ...], cells: Cells) -> Iterator[st
 
 
 def _cell(rule: str, target: str, cells: Cells, notes: dict[str, int]) -> str:
-    outcome = cells.get((rule, target))
-    if outcome is not None:
-        return _WORDS[outcome]
-    reason = unseen(rule, target)
-    if reason is None:
-        return "–"
-    return f"{reason.kind} ({notes.setdefault(reason.why, len(notes) + 1)})"
+    outcome, reason = cells.get((rule, target)), unseen(rule, target)
+    word = _WORDS[outcome] if outcome is not None else reason.kind if reason is not None and not reason.part else "–"
+    if reason is None or (outcome is not None and not reason.part):
+        return word
+    return f"{word} ({notes.setdefault(reason.why, len(notes) + 1)})"
 
 
 if __name__ == "__main__":

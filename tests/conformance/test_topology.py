@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from mqdash.brokers.base import Broker
-from mqdash.errors import Conflict, ConsumerCancelled, NotFound
+from mqdash.errors import Conflict, ConsumerCancelled, NotFound, Unsupported
 from mqdash.model.delivery import Source
 from mqdash.model.topology import Binding, Destination, Queue, QueueRef, Topology
 from tests.conformance.helpers import level, publish, take, waiting
@@ -34,6 +34,16 @@ async def test_R10_an_exchange_of_another_kind_is_a_conflict(subject: Subject, b
     other = Destination(name=work.route.destination, kind="topic")
     with pytest.raises(Conflict):
         await broker.declare(Topology(destinations=(other,)))
+
+
+@conformance("exchanges")
+async def test_E5_R39_an_exchange_that_delays_is_a_plugins_and_unsupported(
+    subject: Subject, broker: Broker, work: Work
+) -> None:
+    delaying = Destination(name=f"{work.route.destination}.delays", kind="x-delayed-message")
+    with pytest.raises(Unsupported, match="x-delayed-message"):
+        await broker.declare(Topology(destinations=(delaying,)))
+    await broker.declare(work.topology)  # and the connection is as it was
 
 
 @conformance("conflicts")
