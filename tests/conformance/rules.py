@@ -236,16 +236,24 @@ def unseen(rule: str, target: str) -> Unseen | None:
 
 
 CORRECTED = (
-    "R13: for about a second after its declaration the name of a quorum queue is only in memory. Killed with -9 before that,"
-    " a single node comes back with the queue but without its messages, and consuming from it hangs until the connection ends"
-    " (541). Confirmed messages are lost in that second; 3.10.8 and 4.0.5.",
-    "R18: a prefetch for each consumer that is set after the channel-wide one lifts it. A quorum queue refuses by closing the"
-    " connection (540), not the channel.",
-    "R35: a quorum queue with reject-publish takes at least one message more than its maximum; reject-publish-dlx there drops"
-    " the head and dead-letters it.",
+    (
+        "R13: for about a second after its declaration the name of a quorum queue is only in memory. Killed with -9 before that,"
+        " a single node comes back with a queue that cannot be used: consuming is not answered for more than 10 s (3.10.8) or"
+        " ends the connection with 541 after a while (4.0.5). What was confirmed in that second was not seen again."
+    ),
+    (
+        "R18: a prefetch for each consumer that is set after the channel-wide one lifts it. A quorum queue refuses by closing the"
+        " connection (540), not the channel."
+    ),
+    (
+        "R35: a quorum queue with reject-publish takes at least one message more than its maximum; reject-publish-dlx there drops"
+        " the head and dead-letters it."
+    ),
     "R35, R37: drop-head of a classic priority queue drops its highest priority first.",
     "R41: 4.0.5 keeps the CC header although a dead-letter key is set (it does not route by it); 3.10.8 takes it off.",
-    "R45, R48: what a client claims as first death is overwritten, on 3.10.8 too, unless an x-death comes with it; with an"
-    " x-death and without first-death headers, 3.10.8 never sets them.",
+    (
+        "R45, R48: what a client claims as first death is overwritten, on 3.10.8 too, unless an x-death comes with it; with an"
+        " x-death and without first-death headers, 3.10.8 never sets them."
+    ),
 )
 """Where a real broker was not as the rule said; the models and the bodies follow the broker."""
