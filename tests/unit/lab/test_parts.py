@@ -43,4 +43,4 @@ def test_an_unknown_part_names_the_known_ones(part: str) -> None:
 def test_every_named_part_exists() -> None:
     for name in ("orders", "clicks", "alerts"):
         for part in parts(load_scenario(name)):
-            assert part_of(load_scenario(name), part)
+            assert part_of(load_scenario(name), part).name == name
