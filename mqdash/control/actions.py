@@ -70,6 +70,8 @@ class Control:
         write, and production profiles a second time (design §2, semantics §5.2).
         """
         attachment = self._of(broker)
+        if action == "open_letters":  # only a lease holds them back from others; a log is read freely
+            return "" if attachment.url.embedded or attachment.url.family is not Family.RABBITMQ else "confirm"
         if action == "discard":
             return f"typed:{subject}" if n > BULK or not attachment.url.embedded else "confirm"
         if n > BULK:
@@ -81,14 +83,17 @@ class Control:
         return "" if attachment.url.embedded else "confirm"
 
     def refusal(self, action: str, broker: str, subject: str = "") -> str:
-        """Why an action cannot be done now, as a sentence, or ''."""
+        """Why an action cannot be done now, as a sentence, or ''. Asked before the person is asked to confirm anything."""
         attachment = self._of(broker)
         try:
+            if action in _WORKER_ACTIONS | {"scale"} and attachment.lab is None:
+                return f"{subject} belongs to somebody else's process: {broker} can only be looked at"
             if action in _WORKER_ACTIONS:
-                self._worker(broker, subject)
-            elif action in _PRODUCER_ACTIONS:
+                return _ended(self._worker(broker, subject))
+            if action in _PRODUCER_ACTIONS:
                 self._producer(broker, subject)
-            _ = attachment.broker
+            elif action != "scale":
+                _ = attachment.broker
         except MqdashError as error:
             return str(error)
         return ""
@@ -358,6 +363,14 @@ class Control:
 
     def _tell(self, broker: str, text: str, action: str, subject: str) -> None:
         self._audit.told(broker, text, native_command(self._of(broker).url, action, subject))
+
+
+def _ended(worker: Worker) -> str:
+    """Why nothing can be done with a worker that is dead or gone, or ''."""
+    record = worker.record
+    if record.controls:
+        return ""
+    return f"{record.name} is {record.state} and takes no more orders; + in Workers adds another one"
 
 
 _WORKER_ACTIONS = frozenset({"kill", "hang", "crash", "finish", "pause", "prefetch", "work"})

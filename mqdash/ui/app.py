@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mqdash.clock import Clock
     from mqdash.control.actions import Control
     from mqdash.model.topology import QueueRef
+    from mqdash.safe_text import SafeText
     from mqdash.store import Store
     from mqdash.ui.presentation.theme import Theme
 
@@ -53,6 +54,9 @@ class LiveScreen(Protocol):
 
 
 FAILURES_TOLD = 10
+OPENING_COSTS = literal(
+    "Opening takes up to 200 messages and holds them: others cannot take them. Closing gives them back, marked redelivered."
+)
 BEHIND_A_DIALOG = 6
 """Behind a dialog the whole dimmed screen is painted with each frame: only each n-th tick draws (5 Hz)."""
 
@@ -205,11 +209,11 @@ class MqdashApp(App[int]):
             except Exception as error:  # noqa: BLE001 - one broken action must not take the others with it
                 self.report_failure(f"action {wish.action}", error)
 
-    async def ask(self, question: str, how: str) -> bool:
+    async def ask(self, question: str, how: str, *details: SafeText) -> bool:
         """Ask before something is done; `how` as `control.asks` gives it."""
         from mqdash.ui.screens.confirm import Confirm
 
-        return await self.push_screen_wait(Confirm(safe_text(question), how))
+        return await self.push_screen_wait(Confirm(safe_text(question), how, details))
 
     def refuse(self, broker: str, error: MqdashError) -> None:
         """Say why something was not done: a toast now, a line in the Story for later."""
@@ -229,10 +233,22 @@ class MqdashApp(App[int]):
             self.say(failures.in_words(error), bad=True)
 
     def open_letters(self, broker: str, queue: QueueRef) -> None:
-        """The screen of one dead-letter queue; what it holds it gives back when it closes."""
+        """The screen of one dead-letter queue; what it holds it gives back when it closes. Asks where that costs others."""
+        self.run_worker(self._open_letters(broker, queue), name="open letters", group="letters", exclusive=True)
+
+    async def _open_letters(self, broker: str, queue: QueueRef) -> None:
         from mqdash.ui.screens.dead_letters import LettersScreen
 
-        self.push_screen(LettersScreen(broker, queue))
+        try:
+            refusal = self.control.refusal("open_letters", broker, str(queue))
+            if refusal:
+                raise MqdashError(refusal)
+            how = self.control.asks("open_letters", broker, str(queue))
+        except MqdashError as error:
+            self.refuse(broker, error)
+            return
+        if not how or await self.ask(f"Open {queue} on {broker}?", how, OPENING_COSTS):
+            self.push_screen(LettersScreen(broker, queue))
 
     def open_publish(self, broker: str, producer: str) -> None:
         """The form that composes a message."""

@@ -52,6 +52,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
     palette: bool = False
     brief: SafeText | None = None
     at_once: bool = False
+    control: str = ""  # the id among the `controls` of the selected producer or worker it needs; "" = none
 
     def binding(self) -> Binding:
         """The same for Textual."""
@@ -75,7 +76,7 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
 def _key(
     id_: str, where: Where, keys: str, action: str, shown: LiteralString, label: LiteralString, tooltip: LiteralString,
     *, rank: int = 0, foot: Where | None = None, palette: bool = False,
-    brief: LiteralString | None = None, at_once: bool = False,
+    brief: LiteralString | None = None, at_once: bool = False, control: str = "",
 ) -> Key:  # fmt: skip
     return Key(
         id=id_,
@@ -90,6 +91,7 @@ def _key(
         palette=palette,
         brief=None if brief is None else literal(brief),
         at_once=at_once,
+        control=control,
     )
 
 
@@ -135,18 +137,18 @@ ALL: Final[tuple[Key, ...]] = (
 
     # Producers. Letters that no other pane uses work everywhere on the dashboard, on the row selected here.
     _key("producer.publish", _B, "p", "screen.publish", "p", "publish",
-         "Compose a message and publish it", rank=10, palette=True),
+         "Compose a message and publish it", rank=10, palette=True, control="publish"),
     _key("producer.burst", _B, "b", "screen.burst", "b", "burst",
-         "Send the selected producer's burst as fast as it goes", rank=11, foot=_P, palette=True),
+         "Send the selected producer's burst as fast as it goes", rank=11, foot=_P, palette=True, control="burst"),
     _key("producer.toggle", _P, "space", "screen.toggle_producer", "space", "on/off",
-         "Start or stop the selected producer", rank=12),
+         "Start or stop the selected producer", rank=12, control="toggle"),
     _key("producer.again", _P, "r", "screen.publish_again", "r", "again",
-         "Publish what was published by hand last once more", rank=14),
+         "Publish what was published by hand last once more", rank=14, control="publish"),
     _key("producer.faster", _P, "plus,equals_sign", "screen.faster(1)", "+ -", "rate",
-         "Raise the rate of the selected producer (- lowers it)", rank=16),
+         "Raise the rate of the selected producer (- lowers it)", rank=16, control="rate"),
     _key("producer.slower", _P, "minus", "screen.faster(-1)", "-", "slower", "Lower the rate of the selected producer"),
     _key("producer.edit", _P, "e", "screen.publish", "e", "edit", "Edit the selected producer's next message and publish it",
-         rank=18),
+         rank=18, control="publish"),
 
     _key("flow.pause", _F, "space", "screen.pause_picture", "space", "pause",
          "Stop or start the moving picture; the brokers go on", rank=25),
@@ -154,23 +156,24 @@ ALL: Final[tuple[Key, ...]] = (
     _key("flow.enter", _F, "enter", "screen.go_to_selected", "enter", "go to", "Go to the row of what is selected here"),
 
     _key("worker.kill", _B, "K", "screen.harm_worker('kill')", "K", "kill",
-         "Kill the selected worker: its connection drops, nothing is acknowledged", rank=20, palette=True),
+         "Kill the selected worker: its connection drops, nothing is acknowledged", rank=20, palette=True, control="kill"),
     _key("worker.hang", _B, "H", "screen.harm_worker('hang')", "H", "hang",
-         "Make the selected worker hang: it holds its messages and does nothing", rank=21, foot=_W, palette=True),
+         "Make the selected worker hang: it holds its messages and does nothing", rank=21, foot=_W, palette=True, control="hang"),
     _key("worker.crash", _B, "C", "screen.harm_worker('crash_next')", "C", "crash",
-         "Crash the selected worker on its next message", rank=22, foot=_W, palette=True),
+         "Crash the selected worker on its next message", rank=22, foot=_W, palette=True, control="crash"),
     _key("worker.finish", _B, "f", "screen.worker('finish')", "f", "finish",
-         "Let the selected worker finish what it holds and leave", rank=23, foot=_W, palette=True),
+         "Let the selected worker finish what it holds and leave", rank=23, foot=_W, palette=True, control="finish"),
     _key("worker.pause", _W, "space", "screen.worker('pause')", "space", "pause",
-         "Pause the selected worker, or let it go on", rank=24),
+         "Pause the selected worker, or let it go on", rank=24, control="pause"),
     _key("worker.more", _W, "plus,equals_sign", "screen.scale(1)", "+ -", "scale",
-         "One more worker beside the selected one (- one less)", rank=25),
+         "One more worker beside the selected one (- one less)", rank=25, control="scale"),
     _key("worker.fewer", _W, "minus", "screen.scale(-1)", "-", "fewer",
          "One worker less beside the selected one; it finishes what it holds"),
 
     _key("cause.open", _D, "enter", "screen.letters", "enter", "open", "Open the dead letters of this queue", rank=12),
 
-    _key("letter.mark", _L, "space", "mark", "space", "mark", "Mark or unmark the selected dead letter", rank=10),
+    _key("letter.mark", _L, "space", "mark", "space", "mark", 
+         "Mark or unmark the selected dead letter and move on to the next", rank=10),
     _key("letter.mark_cause", _L, "a", "mark_cause", "a", "all in cause", "Mark or unmark all dead letters of this cause",
          rank=11, palette=True),
     _key("letter.replay", _L, "r", "replay", "r", "replay…",
@@ -186,6 +189,9 @@ ALL: Final[tuple[Key, ...]] = (
 # fmt: on
 
 
+EVERY_CONTROL: Final = frozenset(key.control for key in ALL if key.control)
+
+
 def keys_of(*places: Where) -> tuple[Key, ...]:
     """The keys that work there, in the order of the table."""
     return tuple(key for key in ALL if key.where in places)
@@ -196,10 +202,20 @@ def bindings(*places: Where) -> list[Binding]:
     return [key.binding() for key in keys_of(*places)]
 
 
-def footer_keys(focus: Where, places: Iterable[Where]) -> list[Key]:
-    """What the footer shows when `focus` has it and keys of `places` work: in the order of rank."""
+def footer_keys(focus: Where, places: Iterable[Where], controls: frozenset[str] = EVERY_CONTROL) -> list[Key]:
+    """What the footer shows when `focus` has it and keys of `places` work: in the order of rank.
+
+    Of the keys that act on a producer or worker those in `controls` only: a key that would be refused is not offered.
+    """
     working = {focus, *places}
-    shown = [key for key in ALL if key.rank and key.where in working and key.foot in (None, focus)]
+    shown = [
+        key
+        for key in ALL
+        if key.rank
+        and key.where in working
+        and key.foot in (None, focus)
+        and (not key.control or key.control in controls)
+    ]
     return sorted(shown, key=lambda key: key.rank)
 
 

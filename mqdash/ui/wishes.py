@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from mqdash.errors import MqdashError
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -51,7 +53,11 @@ async def grant(control: Control, wish: Wish, ask: Callable[[str, str], Awaitabl
     Raises:
         MqdashError: it cannot be done; the text says why.
     """
-    how = control.asks(_ASKED_AS.get(wish.action, wish.action), wish.broker, wish.subject)
+    action = _ASKED_AS.get(wish.action, wish.action)
+    refusal = control.refusal(action, wish.broker, wish.subject)
+    if refusal:
+        raise MqdashError(refusal)
+    how = control.asks(action, wish.broker, wish.subject)
     if how and not await ask(wish.question, how):
         return False
     result = getattr(control, wish.action)(wish.broker, wish.subject, *wish.args)

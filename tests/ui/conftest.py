@@ -29,15 +29,19 @@ if TYPE_CHECKING:
 
 @dataclass
 class Recorder:
-    """Stands where control stands and writes down what was asked of it. `asking` answers `asks`, `refusing` refuses."""
+    """Stands where control stands and writes down what was asked of it. `asking` answers `asks`, `refusals` and `refusing` refuse."""
 
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     asking: str = ""
     refusing: str = ""
+    refusals: dict[str, str] = field(default_factory=dict)
     sent: Sent = Sent.CONFIRMED
 
     def asks(self, action: str, broker: str, subject: str = "", n: int = 1) -> str:
         return self.asking
+
+    def refusal(self, action: str, broker: str, subject: str = "") -> str:
+        return self.refusals.get(action, "")
 
     def destinations(self, broker: str) -> list[Route]:
         return [Route("orders.direct", "order"), Route("logs.topic", "order.new")]

@@ -66,7 +66,15 @@ def producer(
     return ProducerChanged(broker=broker, at_s=at_s, producer=record)
 
 
-def worker(name: str, at_s: float, state: WorkerState = WorkerState.BUSY, queue: str = "orders") -> WorkerChanged:
+def worker(
+    name: str,
+    at_s: float,
+    state: WorkerState = WorkerState.BUSY,
+    queue: str = "orders",
+    *,
+    controls: frozenset[str] = frozenset({"kill", "hang", "crash", "finish", "pause"}),
+    foreign: bool = False,
+) -> WorkerChanged:
     """A worker of a queue of orders, pool W."""
     busy = state is WorkerState.BUSY
     record = WorkerRecord(
@@ -78,7 +86,8 @@ def worker(name: str, at_s: float, state: WorkerState = WorkerState.BUSY, queue:
         prefetch=1,
         in_flight=int(busy),
         current_id="m-8102" if busy else "",
-        controls=frozenset({"kill", "hang", "crash", "finish", "pause"}),
+        controls=controls,
+        foreign=foreign,
     )
     return WorkerChanged(broker="orders", at_s=at_s, worker=record)
 

@@ -328,3 +328,49 @@ async def test_keys_can_be_remapped_by_id(remapped_stage: Stage) -> None:
     async with stage.running():
         await stage.press("K", "ctrl+k")
         await until(lambda: stage.control.calls == [("kill", "orders", "W1")])
+
+
+async def test_letters_of_a_broker_without_a_grave_are_not_another_brokers(running: Stage) -> None:
+    await running.press("right_square_bracket", "right_square_bracket", "d")
+    await running.shows("alerts · redis", "alerts has no dead-letter queue that mqdash knows of")
+    assert isinstance(running.app.screen, Dashboard)
+
+
+async def test_letters_follow_the_selected_cause_whatever_broker_is_shown(running: Stage) -> None:
+    opened: list[tuple[str, str]] = []
+    running.app.open_letters = lambda broker, queue: opened.append((broker, str(queue)))  # type: ignore[method-assign]
+    await running.press("right_square_bracket", "4", "d", "enter")
+    assert opened == [("orders", "orders.failed")] * 2
+    await running.press("5", "d")
+    assert opened == [("orders", "orders.failed")] * 2
+
+
+async def test_what_cannot_be_done_is_refused_before_it_is_asked(running: Stage) -> None:
+    running.control.asking = "confirm"
+    running.control.refusals = {"kill": "W1 belongs to somebody else's process"}
+    await running.press("K")
+    await running.shows("W1 belongs to somebody else's process")
+    assert isinstance(running.app.screen, Dashboard)
+    assert running.control.calls == []
+
+
+async def test_opening_that_holds_messages_names_its_cost_and_asks(running: Stage) -> None:
+    running.control.asking = "confirm"
+    await running.press("d")
+    await until(lambda: isinstance(running.app.screen, Confirm))
+    await running.shows("Open orders.failed on orders?", "holds them: others", "marked redelivered", "esc cancels")
+    await running.press("enter")
+    await until(lambda: isinstance(running.app.screen, Dashboard))
+    assert running.control.calls == []
+
+
+async def test_keys_that_would_be_refused_are_not_offered(running: Stage) -> None:
+    await running.press("3")
+    await running.shows("K kill", "H hang", "+ - scale")
+    running.bus.publish(worker("W1", running.clock.now(), WorkerState.KILLED, controls=frozenset(), foreign=True))
+    await running.tick(times=6)
+    assert "K kill" not in running.text()
+    assert "H hang" not in running.text()
+    assert "+ - scale" not in running.text()
+    await running.press("j")
+    await running.shows("K kill", "H hang", "+ - scale")

@@ -48,9 +48,10 @@ class Confirm(ModalScreen[bool]):
         """The question, what it means, the name to type, two buttons."""
         with Vertical(classes="dialog") as box:
             box.border_title = literal("Sure?")
+            box.border_subtitle = literal("enter presses what is lit · tab the next · esc cancels")
             yield Label(self._question, markup=False, classes="note")
             for line in self._details:
-                yield Label(line, markup=False, classes="hint")
+                yield Label(line, markup=False, classes="hint wide")
             if self._name:
                 yield Label(safe_text(f"To go on type {self._name}"), markup=False, classes="hint gap")
                 yield TypedName(id="name", compact=True)

@@ -45,6 +45,7 @@ class Dashboard(Screen[None]):
         self.paused = False
         self._laid_out: tuple[object, ...] = ()
         self._focus_name: PaneName = "flow"
+        self._controls: frozenset[str] = frozenset()
 
     def compose(self) -> ComposeResult:
         """Header, panes, footer and the line for commands; where they stand is `_lay_out`'s."""
@@ -87,6 +88,7 @@ class Dashboard(Screen[None]):
         self._show_corner()
         if tick % 3 == 0 or first:
             self.header.show(view, self.shown_broker)
+            self._offer()
         for at, name in enumerate(PANES):
             pane = self.panes[name]
             if first or (tick + at) % pane.every_ticks == 0 or pane.broker != self.shown_broker:
@@ -95,6 +97,7 @@ class Dashboard(Screen[None]):
     def redraw(self) -> None:
         """Draw everything at once, after a key that changes what is shown."""
         if self.view is not None:
+            self._offer()
             self.header.show(self.view, self.shown_broker)
             for pane in self.panes.values():
                 pane.show(self.view, self.shown_broker)
@@ -138,7 +141,15 @@ class Dashboard(Screen[None]):
     def _show_footer(self) -> None:
         focus = self.panes[self._focus_name].where
         places = (keymap.Where.EVERYWHERE, keymap.Where.DASHBOARD)
-        self.footer.show_keys(keymap.footer_keys(focus, places))
+        self.footer.show_keys(keymap.footer_keys(focus, places, self._controls))
+
+    def _offer(self) -> None:
+        """Offer the keys that work on what is selected, and no others."""
+        producers, workers = self.panes["producers"], self.panes["workers"]
+        controls = selection.controls(self.view, self.shown_broker, producers.selected, workers.selected)
+        if controls != self._controls:
+            self._controls = producers.controls = workers.controls = controls
+            self._show_footer()
 
     # --- focus -------------------------------------------------------------------------------------------------------
 
@@ -205,6 +216,7 @@ class Dashboard(Screen[None]):
     def on_pane_moved(self, event: Pane.Moved) -> None:
         """The cursor of Flow takes the cursors of the lists with it."""
         subject = event.pane.selected
+        self._offer()
         if event.pane is self.flow and subject is not None:
             for name in ("producers", "workers", "dead_letters"):
                 pane = self.panes[name]
@@ -327,13 +339,12 @@ class Dashboard(Screen[None]):
     # --- dead letters ----------------------------------------------------------------------------------------------------
 
     def action_letters(self) -> None:
-        """Open the dead letters of what is selected, or of the shown broker."""
-        chosen = self.panes["dead_letters"].selected
-        if self._focus_name == "flow" and self.flow.selected is not None:
-            chosen = self.flow.selected
+        """Open the dead letters of the selected cause or node where that pane has the focus, else of the shown broker."""
+        chosen = self.focused_pane.selected if self._focus_name in {"dead_letters", "flow"} else None
         found = selection.grave(chosen, self.view, self.shown_broker)
         if found is None:
-            self.app.say(literal("no dead-letter queue is known here"), bad=True)
+            broker = chosen.broker if chosen is not None else self.shown_broker
+            self.app.say(f"{broker} has no dead-letter queue that mqdash knows of: nothing was opened", bad=True)
             return
         self.app.open_letters(found.broker, found.queue)
 

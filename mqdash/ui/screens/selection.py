@@ -9,6 +9,8 @@ from mqdash.ui.presentation.producers import producer_subject
 from mqdash.ui.presentation.workers import worker_subject
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mqdash.model.actors import ProducerRecord, WorkerRecord
     from mqdash.model.views import GraveView, View
     from mqdash.ui.presentation.dashboard import PaneName
@@ -29,26 +31,53 @@ def worker(selected: Subject | None, view: View | None, broker: str) -> WorkerRe
     return found or next((row.worker for row in rows if row.worker.broker == broker), None)
 
 
+def controls(
+    view: View | None, broker: str, chosen_producer: Subject | None, chosen_worker: Subject | None
+) -> frozenset[str]:
+    """What can be done with the chosen producer and worker, or what stands for them: ids of controls."""
+    if view is None:
+        return frozenset()
+    one, other = producer(chosen_producer, view, broker), worker(chosen_worker, view, broker)
+    able: set[str] = set()
+    if one is not None:
+        able |= one.controls
+    elif any(found.name == broker and found.info is not None and found.info.writable for found in view.header.brokers):
+        able.add("publish")
+    if other is not None:
+        able |= other.controls
+        if other.pool and not other.foreign:
+            able.add("scale")
+    return frozenset(able)
+
+
 def grave(selected: Subject | None, view: View | None, broker: str) -> GraveView | None:
-    """The dead-letter queue of the selected cause or node, else the fullest one of the shown broker."""
+    """The dead-letter queue of the selected cause or node, else the fullest one of that subject's broker.
+
+    Without a selection that is the shown `broker`; never that of another one.
+    """
     if view is None:
         return None
-    graves = view.dead_letters.graves
+    here = [candidate for candidate in view.dead_letters.graves if candidate.broker == broker]
     if selected is not None:
-        for candidate in graves:
+        here = [candidate for candidate in view.dead_letters.graves if candidate.broker == selected.broker]
+        for candidate in here:
             if grave_subject(candidate) == selected:
                 return candidate
-        for cause in view.dead_letters.causes:
-            if cause_subject(cause) == selected:
-                broker = cause.broker
-                death = next(
-                    (d for d in view.dead_letters.deaths if d.broker == broker and d.queue == cause.queue), None
-                )
-                named = [g for g in graves if death is not None and g.broker == broker and g.queue.name in death.to]
-                if named:
-                    return named[0]
-    here = [candidate for candidate in graves if candidate.broker == broker]
+        named = _grave_of_cause(selected, view, here)
+        if named is not None:
+            return named
     return max(here, key=lambda candidate: candidate.count or 0, default=None)
+
+
+def _grave_of_cause(selected: Subject, view: View, graves: Sequence[GraveView]) -> GraveView | None:
+    """Where the newest death of a cause went."""
+    letters = view.dead_letters
+    cause = next((cause for cause in letters.causes if cause_subject(cause) == selected), None)
+    if cause is None:
+        return None
+    same = (cause.broker, cause.queue, cause.cause)
+    death = next((found for found in letters.deaths if (found.broker, found.queue, found.cause) == same), None)
+    return next((found for found in graves if death is not None and found.queue.name in death.to), None)
 
 
 def pane_of(subject: Subject | None) -> PaneName | None:

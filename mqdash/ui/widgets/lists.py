@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 _PROGRESS_PER_S = 4
 
 
-def pane_keys(*ids: str) -> Keys:
-    """Keys for the last lines of a pane, from the keymap."""
-    return tuple((key.shown, key.label) for key in map(keymap.find, ids))
+def pane_keys(*ids: str, controls: frozenset[str] = keymap.EVERY_CONTROL) -> Keys:
+    """Keys for the last lines of a pane, from the keymap; of those that need a control, the ones in `controls`."""
+    keys = map(keymap.find, ids)
+    return tuple((key.shown, key.label) for key in keys if not key.control or key.control in controls)
 
 
 class ProducersPane(Pane):
@@ -35,7 +36,7 @@ class ProducersPane(Pane):
     where = keymap.Where.PRODUCERS
     title: ClassVar[SafeText] = literal("Producers")
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.bindings(keymap.Where.PRODUCERS)]
-    _keys = pane_keys("producer.publish", "producer.burst", "producer.toggle", "producer.faster")
+    _keys = ("producer.publish", "producer.burst", "producer.toggle", "producer.faster")
 
     def revision(self, view: View) -> object:
         """Changes with the producers' numbers."""
@@ -43,7 +44,9 @@ class ProducersPane(Pane):
 
     def picture(self, view: View, look: Look) -> Drawn:
         """The producers, those of the shown broker first."""
-        return draw_producers(view.producers, look, shown=self.broker, keys=self._keys)
+        return draw_producers(
+            view.producers, look, shown=self.broker, keys=pane_keys(*self._keys, controls=self.controls)
+        )
 
 
 class WorkersPane(Pane):
@@ -52,7 +55,7 @@ class WorkersPane(Pane):
     where = keymap.Where.WORKERS
     title: ClassVar[SafeText] = literal("Workers")
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.bindings(keymap.Where.WORKERS)]
-    _keys = pane_keys("worker.kill", "worker.hang", "worker.crash", "worker.more", "worker.pause", "worker.finish")
+    _keys = ("worker.kill", "worker.hang", "worker.crash", "worker.more", "worker.pause", "worker.finish")
 
     def revision(self, view: View) -> object:
         """Changes with the workers' numbers, and with time while one has a progress to show."""
@@ -61,7 +64,7 @@ class WorkersPane(Pane):
 
     def picture(self, view: View, look: Look) -> Drawn:
         """The workers, those of the shown broker first."""
-        return draw_workers(view.workers, look, shown=self.broker, keys=self._keys)
+        return draw_workers(view.workers, look, shown=self.broker, keys=pane_keys(*self._keys, controls=self.controls))
 
 
 class DeadLettersPane(Pane):

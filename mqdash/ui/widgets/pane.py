@@ -61,6 +61,8 @@ class Pane(FastPane):
         self.drawn = Drawn([])
         self._view: View | None = None
         self.broker = ""
+        self.controls: frozenset[str] = frozenset()
+        """What can be done with what is selected: keys that need another control are not offered."""
         self._key: object = None
         self._stale = True
         self._index = 0
@@ -85,6 +87,7 @@ class Pane(FastPane):
         key = (
             self.revision(view),
             broker,
+            self.controls,
             width,
             height,
             self.has_focus,
