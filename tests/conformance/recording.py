@@ -61,6 +61,8 @@ class _Recorder:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._outcomes: dict[str, dict[str, Any]] = {}
+        self._commit = _git("rev-parse", "--short", "HEAD")
+        self._changed = bool(_git("status", "--porcelain", "--", "mqdash", "tests"))
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         wanted = [item for item in items if rules_of(item.name)]
@@ -82,8 +84,8 @@ class _Recorder:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         told = {
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "commit": _git("rev-parse", "--short", "HEAD"),
-            "changed": bool(_git("status", "--porcelain", "--", "mqdash", "tests")),
+            "commit": self._commit,
+            "changed": self._changed,
             "tests": self._outcomes,
         }
         self._path.write_text(json.dumps(told, indent=1))
