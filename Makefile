@@ -13,10 +13,10 @@ FAST := not broker and not slow
 REST := broker or slow
 CARRY := .pytest_cache/could-not-run
 
-.PHONY: help run check static fast test proof brokers brokers-down bench pictures environment
+.PHONY: help run check static fast test proof brokers brokers-kafka3 brokers-down bench pictures environment
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
 
 run: $(ENVIRONMENT) ## the dashboard on the live lab
 	@exec $(BIN)/mqdash $(ARGS)
@@ -32,8 +32,12 @@ proof: $(ENVIRONMENT) ## the full counts of every proof on real brokers [PART=na
 brokers: $(ENVIRONMENT) ## install what is missing and start RabbitMQ 3.10 and 4, Redis 7 and 8, Kafka 4
 	@$(PYTHON) -m tests.harness up || echo "brokers: not all are up; the tests list what they could not run" >&2
 
+brokers-kafka3: $(ENVIRONMENT) ## a three-node Kafka, for leader election and min.insync.replicas
+	@$(PYTHON) -m tests.harness.kafka3 up
+
 brokers-down: $(ENVIRONMENT) ## stop them
 	@$(PYTHON) -m tests.harness down
+	$(PYTHON) -m tests.harness.kafka3 down
 
 bench: $(ENVIRONMENT) ## figures beside those of peers, in one run
 	@$(PYTHON) -m benchmarks $(ARGS)

@@ -16,10 +16,11 @@ FAMILIES = {"amqp": Family.RABBITMQ, "kafka": Family.KAFKA, "redis": Family.REDI
 EMBEDDED = {"rabbitmq": Family.RABBITMQ, "kafka": Family.KAFKA, "redis": Family.REDIS_STREAMS}
 OPTIONS = {
     "amqp": {"management", "heartbeat", "ca", "cert", "key"},
-    "kafka": {"sasl", "ca", "cert", "key"},
+    "kafka": {"sasl", "compression", "ca", "cert", "key"},
     "redis": {"ca", "cert", "key"},
     "embedded": {"version"},
 }
+COMPRESSION = ("none", "gzip", "snappy", "lz4", "zstd")
 SASL = ("plain", "scram-sha-256", "scram-sha-512")
 KNOWN = "amqp:// amqps:// kafka:// kafkas:// redis:// rediss:// redis+sentinel:// redis+cluster:// embedded://"
 
@@ -170,6 +171,8 @@ def _wrong_option(name: str, value: str, scheme: str) -> str:
         return f"is {_harmless(value)}: write seconds from 0 to 65535"
     if name == "sasl" and value.lower() not in SASL:
         return f"is {_harmless(value)}: known are {', '.join(SASL)}"
+    if name == "compression" and value not in COMPRESSION:
+        return f"is {_harmless(value)}: known are {', '.join(COMPRESSION)}"
     if name == "management" and not _is_http(value):
         return "is no address: write host, host:port or http[s]://host:port"
     return ""

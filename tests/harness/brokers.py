@@ -202,10 +202,13 @@ class RunningBroker:
 _OWNED: dict[int, RunningBroker] = {}
 
 
-def start(name: str, *, data_dir: Path | None = None, durable: bool = False, port: int | None = None) -> RunningBroker:
+def start(
+    name: str, *, data_dir: Path | None = None, durable: bool = False, secure: bool = False, port: int | None = None
+) -> RunningBroker:
     """Start a throw-away broker `name` (one of NAMES) and wait until it answers.
 
     `durable` is for Redis (`appendonly yes`, `appendfsync always`); RabbitMQ and Kafka keep durable data anyway.
+    `secure` is for Kafka: listeners with TLS and logins, see kafka.py.
     `data_dir` (absolute) is kept by `stop()`; without it the data is the harness's. `port` must be below 32768
     and is the first of ten. Raises Unavailable (cannot be had here) or HarnessError (did not start; the text has the
     log's end).
@@ -215,7 +218,13 @@ def start(name: str, *, data_dir: Path | None = None, durable: bool = False, por
     taken = _reserve(port)
     folder = data_dir if data_dir is not None else PRIVATE / f"{taken}-{name}"
     planned = Instance(
-        name=name, family=family_of(name), version=version, port=taken, data_dir=str(folder), durable=durable
+        name=name,
+        family=family_of(name),
+        version=version,
+        port=taken,
+        data_dir=str(folder),
+        durable=durable,
+        secure=secure,
     )
     try:
         if data_dir is None:
@@ -228,6 +237,50 @@ def start(name: str, *, data_dir: Path | None = None, durable: bool = False, por
     _remember(broker._instance)
     _OWNED[taken] = broker
     return broker
+
+
+def start_nodes(name: str, count: int) -> list[RunningBroker]:
+    """Start `count` throw-away nodes of one Kafka cluster, all at once: none answers before the majority is there."""
+    version = recipe(name).install(name)
+    reap_orphans()
+    ports = tuple(_reserve(None) for _ in range(count))
+    planned = [
+        Instance(
+            name=name,
+            family=family_of(name),
+            version=version,
+            port=port,
+            data_dir=str(PRIVATE / f"{port}-{name}"),
+            peers=ports,
+        )
+        for port in ports
+    ]
+    try:
+        nodes = [RunningBroker(instance, keep_data=False) for instance in launch_all(planned)]
+    except BaseException:
+        for port in ports:
+            _reservation(port).unlink(missing_ok=True)
+        raise
+    for node in nodes:
+        _remember(node._instance)
+        _OWNED[node.port] = node
+    return nodes
+
+
+def launch_all(planned: list[Instance]) -> list[Instance]:
+    """Launch nodes side by side on fresh folders; when one does not come up, the others are stopped."""
+    for instance in planned:
+        shutil.rmtree(instance.folder, ignore_errors=True)
+        _refuse_taken(instance.name, instance.port)
+    with ThreadPoolExecutor(max_workers=len(planned)) as pool:
+        launching = [pool.submit(recipe(instance.name).launch, instance) for instance in planned]
+    failed = [found.exception() for found in launching if found.exception() is not None]
+    if not failed:
+        return [found.result() for found in launching]
+    for found in launching:
+        if found.exception() is None:
+            recipe(planned[0].name).halt(found.result())
+    raise HarnessError(f"{planned[0].name}: not all of {len(planned)} nodes came up: {failed[0]}")
 
 
 def _reservation(port: int) -> Path:

@@ -16,7 +16,8 @@ class Instance:
     """A broker of ours: what it is, where it listens, which process it is.
 
     `pid` is 0 and `born` empty while it is not running. `born` is the start time of the process in clock ticks, so that
-    a reused pid is never taken for ours. `durable` is Redis only: append-only file, synced on every write.
+    a reused pid is never taken for ours. `durable` is Redis only: append-only file, synced on every write. Kafka only:
+    `secure` adds listeners with TLS and logins (see kafka.py); `peers` are the first ports of all nodes of its cluster.
     """
 
     name: str
@@ -25,6 +26,8 @@ class Instance:
     port: int
     data_dir: str
     durable: bool = False
+    secure: bool = False
+    peers: tuple[int, ...] = ()
     pid: int = 0
     born: str = ""
 
@@ -61,7 +64,8 @@ class Instance:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        return cls(**json.loads(text))
+        fields = json.loads(text)
+        return cls(**{**fields, "peers": tuple(fields.get("peers", ()))})
 
 
 def await_ready(instance: Instance, ready: Callable[[Instance], bool], *, timeout_s: float) -> Instance:

@@ -38,10 +38,10 @@ def require_target(name: str) -> Target:
 
 
 def start_or_skip(
-    name: str, *, data_dir: Path | None = None, durable: bool = False, port: int | None = None
+    name: str, *, data_dir: Path | None = None, durable: bool = False, secure: bool = False, port: int | None = None
 ) -> RunningBroker:
     """`start()`, but a broker that cannot be had on this machine skips the test, with the reason."""
     try:
-        return start(name, data_dir=data_dir, durable=durable, port=port)
+        return start(name, data_dir=data_dir, durable=durable, secure=secure, port=port)
     except Unavailable as reason:
         pytest.skip(f"{name}: {reason}")

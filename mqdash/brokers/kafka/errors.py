@@ -49,6 +49,14 @@ _REFUSED: tuple[tuple[type[BaseException], str], ...] = (
 )
 
 
+LOGIN_REFUSED = "login refused: user, password or SASL mechanism is wrong"
+
+
+def is_login(error: object) -> bool:
+    """Whether this is a refused login, which is never tried again by itself."""
+    return isinstance(error, _LOGIN)
+
+
 def refusal(error: BaseException) -> str:
     """Why a record was refused for good, or "" when the error proves nothing (then its publish is UNKNOWN)."""
     return next((text for kind, text in _REFUSED if isinstance(error, kind)), "")
@@ -60,7 +68,7 @@ def translated(broker: str, error: BaseException, *, what: str = "") -> BrokerEr
     if isinstance(error, BrokerError):
         return error
     if isinstance(error, _LOGIN):
-        return LoginRefused(broker, "login refused: user, password or SASL mechanism is wrong")
+        return LoginRefused(broker, LOGIN_REFUSED)
     if isinstance(error, _ACCESS):
         return AccessRefused(broker, f"logged in, but a right is missing{about}")
     if isinstance(error, kafka.UnknownTopicOrPartitionError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,10 +11,11 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from mqdash.brokers.kafka.errors import translated
+from mqdash.brokers.kafka.causes import causes
+from mqdash.brokers.kafka.errors import LOGIN_REFUSED, translated
 from mqdash.brokers.life import CLOSE_LIMIT_S, CONNECT_LIMIT_S
 from mqdash.brokers.reach import greet, tls_context
-from mqdash.errors import BrokerUnavailable
+from mqdash.errors import BrokerUnavailable, LoginRefused
 
 if TYPE_CHECKING:
     import ssl
@@ -36,9 +36,6 @@ NEVER_MS: Final = 86_400_000
 _API_VERSIONS: Final = b"\x00\x00\x00\x0a\x00\x12\x00\x00mqda\xff\xff"
 _FETCH: Final = 1
 
-# Its errors come to us as exceptions; without a handler Python would write them onto the screen.
-logging.getLogger("aiokafka").addHandler(logging.NullHandler())
-
 
 class Way:
     """Opens clients to one cluster; `version` is "4" or "3" (Kafka tells none: 4.0 dropped old requests, K33)."""
@@ -47,6 +44,8 @@ class Way:
         self.url = url
         self.version = version
         self._context = context
+        wanted = url.option("compression", "none")
+        self._compression = None if wanted == "none" else wanted
 
     @classmethod
     async def find(cls, url: BrokerUrl) -> Way:
@@ -82,6 +81,7 @@ class Way:
     @contextlib.asynccontextmanager
     async def _opening(self, client: Any) -> AsyncIterator[None]:
         """Start a client; one that does not come up is stopped, or its tasks leak."""
+        causes.forget(self.url.hosts)
         try:
             async with asyncio.timeout(CONNECT_LIMIT_S):
                 await client.start()
@@ -91,6 +91,8 @@ class Way:
             raise BrokerUnavailable(self.url.safe, f"{self.url.address} did not let us in in time") from None
         except (KafkaError, OSError) as error:
             await stop(client)
+            if causes.refused(self.url.hosts):
+                raise LoginRefused(self.url.safe, LOGIN_REFUSED) from None
             raise translated(self.url.safe, error) from None
         except BaseException:
             await stop(client)
@@ -110,6 +112,7 @@ class Way:
             max_batch_size=BATCH_BYTES,
             max_request_size=MAX_RECORD_BYTES,
             linger_ms=5,
+            compression_type=self._compression,
             request_timeout_ms=DELIVERY_TIMEOUT_MS,
             **self._common(name),
         )
@@ -138,6 +141,7 @@ class Way:
             max_batch_size=BATCH_BYTES,
             max_request_size=MAX_RECORD_BYTES,
             linger_ms=5,
+            compression_type=self._compression,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
             **self._common(name),
         )
