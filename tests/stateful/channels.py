@@ -138,8 +138,10 @@ class ChannelMachine(Machine[ChannelWorld]):
         name = names[who % len(names)]
         self.step(lambda world: world.end(name, crash=crash))
 
+    @precondition(lambda self: self.declares_left)
     @rule()
     def declare(self) -> None:
+        self.declares_left -= 1
         self.step(lambda world: world.broker.declare(world.topology()))
 
     def _end(self, name: str) -> None:

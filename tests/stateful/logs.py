@@ -198,8 +198,10 @@ class LogMachine(Machine[LogWorld]):
     def open(self) -> None:
         self.step(lambda world: world.open())
 
+    @precondition(lambda self: self.declares_left)
     @rule(how=st.sampled_from(((PARTITIONS, "topic"), (PARTITIONS + 1, "topic"), (PARTITIONS, "queue"))))
     def declare(self, how: tuple[int, str]) -> None:
+        self.declares_left -= 1
         self.step(lambda world: world.declare(*how))
 
     @rule(key=st.sampled_from(KEYS), count=st.integers(1, 4))

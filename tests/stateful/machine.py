@@ -27,6 +27,7 @@ class Machine(RuleBasedStateMachine, Generic[W]):
         self._runner = asyncio.Runner()
         self._good = True
         self._length = 0
+        self.declares_left = 2  # this step is always possible: without a bound it would crowd out the others
         self.worlds = [make(url) for url in self.urls]
         self._run(self._enter())
 

@@ -193,8 +193,10 @@ class StreamMachine(Machine[StreamWorld]):
     def open(self) -> None:
         self.step(lambda world: world.open())
 
+    @precondition(lambda self: self.declares_left)
     @rule(kind=st.sampled_from(("stream", "channel", "topic")))
     def declare(self, kind: str) -> None:
+        self.declares_left -= 1
         self.step(lambda world: world.declare(kind))
 
     @rule(count=st.integers(1, 4))

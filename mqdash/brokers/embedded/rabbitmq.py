@@ -119,9 +119,9 @@ class RabbitServer(ClientServer):
         self._set_expiry(queue, entry, now_s)
         if len(queue.lanes) > 1 and isinstance(entry.message.native, Amqp):
             entry.lane = queue.lane_of(entry.message.native.priority)
-        if queue.active and not queue.ready:
+        if not queue.ready and (subscriber := self._next_subscriber(queue)) is not None:
             queue.count_taken()
-            self._hand(queue, self._next_subscriber(queue), entry, now_s)
+            self._hand(queue, subscriber, entry, now_s)
             return True
         if entry.expires_s <= now_s:
             self._remove(queue, entry, "expired", now_s)
@@ -157,16 +157,19 @@ class RabbitServer(ClientServer):
 
     # --- delivery
 
-    def _next_subscriber(self, queue: ReadyQueue) -> Subscriber:
-        """R22: round robin among those with room; the highest priority first."""
+    def _next_subscriber(self, queue: ReadyQueue) -> Subscriber | None:
+        """R22: round robin, the highest priority first. Who is found without room loses its turn until it has some."""
         active = queue.active
-        if queue.has_priorities:
-            best = max(subscriber.priority for subscriber in active)
-            while active[0].priority != best:
-                active.rotate(-1)
-        subscriber = active.popleft()
-        subscriber.active = False
-        return subscriber
+        while active:
+            if queue.has_priorities:
+                best = max(subscriber.priority for subscriber in active)
+                while active[0].priority != best:
+                    active.rotate(-1)
+            subscriber = active.popleft()
+            subscriber.active = False
+            if subscriber.has_room:
+                return subscriber
+        return None
 
     def _hand(self, queue: ReadyQueue, subscriber: Subscriber, entry: Entry, now_s: float) -> None:
         """Write one delivery to a consumer."""
@@ -188,7 +191,8 @@ class RabbitServer(ClientServer):
             subscriber.wake()
         if self.log is not None:
             self.note(now_s, "deliver", queue.name, subscriber.tag, tag, entry.position)
-        if subscriber.has_room:
+        # A classic queue notices only at the next message that a consumer is full: if it acks before, it keeps its turn.
+        if not queue.quorum or subscriber.has_room:
             subscriber.active = True
             queue.active.append(subscriber)
 
@@ -199,7 +203,10 @@ class RabbitServer(ClientServer):
                 self._expire(queue, now_s)
                 if not queue.ready:
                     break
-            self._hand(queue, self._next_subscriber(queue), queue.pop(), now_s)
+            subscriber = self._next_subscriber(queue)
+            if subscriber is None:
+                break
+            self._hand(queue, subscriber, queue.pop(), now_s)
         if queue.expiring:
             self.watch_head(queue)
 

@@ -123,6 +123,21 @@ def test_R24_R25_close_requeues_in_original_position_marked_redelivered(kind: st
     rabbit.check()
 
 
+@pytest.mark.parametrize(("kind", "third"), [("classic", 0), ("quorum", 1)])
+def test_R22_a_full_consumer_of_a_classic_queue_keeps_its_turn_when_it_acks_in_time(kind: str, third: int) -> None:
+    rabbit = Rabbit()
+    rabbit.queue(kind=kind)
+    consumers = [rabbit.consume(prefetch=1) for _ in range(3)]
+    for body in ("m0", "m1"):
+        rabbit.publish(body)
+    for consumer in (consumers[1], consumers[0]):
+        rabbit.server.ack(consumer.channel, 1, rabbit.now)
+    for body in ("m2", "m3"):
+        rabbit.publish(body)
+    assert texts(consumers[2]) == ["m2"]
+    assert texts(consumers[third])[-1] == "m3"
+
+
 def test_R25_quorum_nack_goes_last_without_a_limit_and_first_with_one() -> None:
     for limit, expected in ((-1, ["m1", "m2", "m0"]), (5, ["m0", "m1", "m2"])):
         rabbit = Rabbit()
