@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mqdash.model.nouns import nouns
-from mqdash.store.names import tag, tags
+from mqdash.model.names import tag, tags
 
 if TYPE_CHECKING:
     from mqdash.model.events import (

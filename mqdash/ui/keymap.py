@@ -172,7 +172,7 @@ ALL: Final[tuple[Key, ...]] = (
 
     _key("cause.open", _D, "enter", "screen.letters", "enter", "open", "Open the dead letters of this queue", rank=12),
 
-    _key("letter.mark", _L, "space", "mark", "space", "mark", 
+    _key("letter.mark", _L, "space", "mark", "space", "mark",
          "Mark or unmark the selected dead letter and move on to the next", rank=10),
     _key("letter.mark_cause", _L, "a", "mark_cause", "a", "all in cause", "Mark or unmark all dead letters of this cause",
          rank=11, palette=True),

@@ -184,8 +184,24 @@ async def test_story_stays_on_the_newest_until_one_moves_away(running: Stage) ->
     for n in range(30, 60):
         running.bus.publish(UserActed(broker="orders", at_s=running.clock.now() + n, text=f"you did {n}"))
     await running.tick(times=3)
-    await running.shows("you did 27")
+    await running.shows("you did 27", "newer · g")
     assert "you did 59" not in running.text()
+    await running.tick(9.0)
+    await running.shows("you did 27")
+    await running.tick(2.0, times=3)
+    await running.shows("you did 59", "newest first")
+
+
+async def test_story_returns_to_the_newest_when_another_pane_is_focused(running: Stage) -> None:
+    for n in range(30):
+        running.bus.publish(UserActed(broker="orders", at_s=running.clock.now() + n, text=f"you did {n}"))
+    await running.tick(times=3)
+    await running.press("5", "G")
+    await running.shows("newer · g")
+    assert "you did 29" not in running.text()
+    await running.press("4")
+    await running.tick(times=3)
+    await running.shows("you did 29", "newest first")
 
 
 async def test_broker_that_is_down_is_a_state_on_screen(running: Stage) -> None:

@@ -114,7 +114,7 @@ async def test_replay_of_the_marked_ones_shows_the_plan_first(stage: Stage, tmp_
         await until(lambda: isinstance(stage.app.screen, PlanDialog))
         await stage.shows("Replay 2", "nothing has been sent yet", "orders", "may come")
         assert (await waiting(broker))["orders"] == 0
-        await stage.press("shift+tab", "enter")
+        await stage.press("enter")  # the embedded lab: the button that does it has the focus
         await until(lambda: isinstance(stage.app.screen, LettersScreen))
 
         async def replayed() -> bool:
@@ -123,6 +123,29 @@ async def test_replay_of_the_marked_ones_shows_the_plan_first(stage: Stage, tmp_
         await until(replayed)
         await stage.shows("taken 2 = 2 done, 0 failed, 0 unknown, 0 skipped")
         await until(lambda: "PaymentDeclined" not in stage.text().split("Causes")[1].split("bad JSON")[0])
+
+
+async def test_plan_that_asks_has_the_focus_on_cancel_and_names_what_is_marked(stage: Stage, tmp_path: Path) -> None:
+    async with opened(stage, tmp_path) as broker:
+        stage.control.asking = "confirm"
+        await stage.press("a", "r")
+        await until(lambda: isinstance(stage.app.screen, PlanDialog))
+        await stage.shows("Replay 2 dead letters (2 marked)", "enter")
+        await stage.press("enter")
+        await until(lambda: isinstance(stage.app.screen, LettersScreen))
+        await stage.shows("2 marked")
+        assert (await waiting(broker))["orders"] == 0
+
+
+async def test_what_holding_costs_is_whole_at_every_width(stage: Stage, tmp_path: Path) -> None:
+    async with opened(stage, tmp_path):
+        assert stage.pilot is not None
+        for size in ((80, 24), (100, 30), (200, 60)):
+            await stage.pilot.resize_terminal(*size)
+            await stage.tick(times=10)
+            said = " ".join(" ".join(stage.text().split("\n")[1:3]).split())
+            assert "others cannot take them · esc returns them" in said
+            assert "oldest 3 of 3" in said
 
 
 async def test_escape_in_the_plan_sends_nothing(stage: Stage, tmp_path: Path) -> None:
@@ -143,7 +166,7 @@ async def test_discard_asks_and_archives_before_it_removes(stage: Stage, tmp_pat
     async with opened(stage, tmp_path) as broker:
         await stage.press("space", "X")
         await until(lambda: isinstance(stage.app.screen, Confirm))
-        await stage.shows("Discard 1 of orders.failed?")
+        await stage.shows("Discard 1 marked of orders.failed?", "m-1", "first, then removed")
         await stage.press("left", "enter")
         await stage.shows("discard: taken 1 = 1 done")
         await until(lambda: list((tmp_path / "archive").glob("*.ndjson")))

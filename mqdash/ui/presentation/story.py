@@ -26,9 +26,11 @@ def level_style(level: str, theme: Theme) -> Style:
 
 def draw_story(view: StoryView, look: Look) -> Drawn:
     """The whole pane with its frame. `order` and `offset` count sentences, not rows."""
-    canvas = pane(look, literal("5"), literal("Story"), literal("newest first") if look.width > 46 else SafeText(""))
     count = len(view.lines)
     chosen = [(at, line) for at, line in enumerate(view.lines) if matches(look, line.text, *line.more)]
+    order = tuple(Subject(line.broker, f"line:{count - at}") for at, line in chosen)
+    first = window_of(chosen, look, index_of(order, look.selected)) if chosen else 0
+    canvas = pane(look, literal("5"), literal("Story"), _scope(first, look))
     if not chosen:
         if look.filtered:
             empty(canvas, FILTER_HINT)
@@ -39,8 +41,6 @@ def draw_story(view: StoryView, look: Look) -> Drawn:
                 literal("K kills a worker, p publishes a message."),
             )
         return Drawn(canvas.rows())
-    order = tuple(Subject(line.broker, f"line:{count - at}") for at, line in chosen)
-    first = window_of(chosen, look, index_of(order, look.selected))
     hits: list[Hit] = []
     y, at = 1, first
     while at < len(chosen) and y < look.height - 1:
@@ -60,6 +60,13 @@ def draw_story(view: StoryView, look: Look) -> Drawn:
     more_below(canvas, len(chosen) - at)
     more_above(canvas, first)
     return Drawn(canvas.rows(), tuple(hits), order, first)
+
+
+def _scope(newer: int, look: Look) -> SafeText:
+    """`newest first`, or how many newer sentences are out of sight and the key that goes there."""
+    if newer:
+        return safe_text(f"{newer} newer · g")
+    return literal("newest first") if look.width > 46 else SafeText("")
 
 
 def window_of(chosen: list[tuple[int, StoryLine]], look: Look, selected: int | None) -> int:

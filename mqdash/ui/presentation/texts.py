@@ -10,6 +10,7 @@ import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from mqdash.model.names import tag
 from mqdash.safe_text import SafeText, literal, safe_text
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def ident(message_id: str) -> SafeText:
     """A message's id as people call it: `#8102` for a number."""
     if not message_id:
         return literal("(no id)")
-    return safe_text(f"#{message_id}" if message_id.isdecimal() else message_id)
+    return safe_text(tag(message_id, None))
 
 
 def spark(series: Sequence[float], width: int, peak: float | None = None) -> SafeText:

@@ -48,7 +48,7 @@ class Confirm(ModalScreen[bool]):
         """The question, what it means, the name to type, two buttons."""
         with Vertical(classes="dialog") as box:
             box.border_title = literal("Sure?")
-            box.border_subtitle = literal("enter presses what is lit · tab the next · esc cancels")
+            box.border_subtitle = literal("enter presses the lit one · ← → the other · esc cancels")
             yield Label(self._question, markup=False, classes="note")
             for line in self._details:
                 yield Label(line, markup=False, classes="hint wide")

@@ -11,6 +11,7 @@ from textual.screen import Screen
 
 from mqdash.dead_letters.redrive import Moved
 from mqdash.errors import MqdashError
+from mqdash.model.names import tags
 from mqdash.safe_text import SafeText, literal, safe_text
 from mqdash.ui import keymap
 from mqdash.ui.presentation.footer import MIN_HEIGHT, MIN_WIDTH
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 FILTER = "filter"
 EVERY_TICKS = 10
+IDS_NAMED = 8
+"""So many ids stand in the question whether to discard them."""
 
 
 class LettersScreen(Screen[None]):
@@ -52,6 +55,7 @@ class LettersScreen(Screen[None]):
         self.opened_s = 0.0
         self.problem = SafeText("")
         self._busy = False
+        self._lines_said = 1
 
     def compose(self) -> ComposeResult:
         """Header, one line about the window, three panes, footer."""
@@ -134,6 +138,8 @@ class LettersScreen(Screen[None]):
         else:
             words = window_words(self.box.info, len(self.box.letters), self.app.now() - self.opened_s)
             self.line.say(words, name=safe_text(str(self.queue)))
+        if max(len(self.line.lines(self.app.size.width)), 1) != self._lines_said:
+            self._lay_out()
 
     def on_resize(self, _event: events.Resize) -> None:
         """Everything stands where the new size puts it."""
@@ -144,14 +150,16 @@ class LettersScreen(Screen[None]):
         small = width < MIN_WIDTH or height < MIN_HEIGHT
         place(self.too_small, (0, 0, width, height) if small else None)
         left = max(30, width * 3 // 8) if width >= 100 else 28
-        body = height - 3
+        said = self._lines_said = max(len(self.line.lines(width)), 1)
+        body = height - 2 - said
         upper = max(6, min(body * 6 // 13, body - 12))
+        top = 1 + said
         places = {
             self.header: (0, 0, width, 1),
-            self.line: (0, 1, width, 1),
-            self.causes: (0, 2, left, body),
-            self.list: (left, 2, width - left, upper),
-            self.one: (left, 2 + upper, width - left, body - upper),
+            self.line: (0, 1, width, said),
+            self.causes: (0, top, left, body),
+            self.list: (left, top, width - left, upper),
+            self.one: (left, top + upper, width - left, body - upper),
             self.footer: (0, height - 1, width, 1),
         }
         for widget, where in places.items():
@@ -275,7 +283,7 @@ class LettersScreen(Screen[None]):
         try:
             plan = await box.plan(numbers)
             asked = self.app.control.asks("replay", self.broker, str(self.queue), len(plan.letters))
-            chosen = await self.app.push_screen_wait(PlanDialog(plan, asked))
+            chosen = await self.app.push_screen_wait(PlanDialog(plan, asked, self._which(len(plan.letters))))
             if chosen is not None:
                 self._tell(await box.replay(chosen))
         except MqdashError as error:
@@ -287,8 +295,13 @@ class LettersScreen(Screen[None]):
     async def _discard(self, box: LetterBox, numbers: list[int]) -> None:
         try:
             asked = self.app.control.asks("discard", self.broker, str(self.queue), len(numbers)) or "confirm"
-            question = safe_text(f"Discard {len(numbers)} of {self.queue}?")
-            details = (literal("They are written to the archive on this machine first, then removed from the broker."),)
+            question = safe_text(f"Discard {self._which(len(numbers))} of {self.queue}?")
+            chosen = set(numbers)
+            ids = tuple(letter.id for letter in box.letters if letter.number in chosen)
+            details = (
+                safe_text(tags(ids, len(numbers), IDS_NAMED)),
+                literal("They are written to the archive on this machine first, then removed from the broker."),
+            )
             if await self.app.push_screen_wait(Confirm(question, asked, details)):
                 self._tell(await box.discard(numbers))
         except MqdashError as error:
@@ -296,6 +309,10 @@ class LettersScreen(Screen[None]):
         finally:
             self._busy = False
             self.refresh_panes()
+
+    def _which(self, n: int) -> str:
+        """What is acted on, in words: the marked ones or the selected one."""
+        return f"{n} marked" if self.list.marked else "the selected one"
 
     def _tell(self, report: Report) -> None:
         """The end of an operation: all four counts, since they must add up."""

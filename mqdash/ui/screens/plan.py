@@ -34,8 +34,10 @@ class PlanDialog(ModalScreen[Plan | None]):
         Binding("right", "rate(1)", "Faster", show=False),
     ]
 
-    def __init__(self, plan: Plan, how: str) -> None:
+    def __init__(self, plan: Plan, how: str, which: str = "") -> None:
         super().__init__()
+        self._asks = bool(how)
+        self._which = which
         self._plan = plan
         self._name = safe_text(how.partition(":")[2]) if how.startswith("typed:") else SafeText("")
 
@@ -43,8 +45,9 @@ class PlanDialog(ModalScreen[Plan | None]):
         """The plan in lines, the rate, the name to type, buttons."""
         with Vertical(classes="dialog", id="plan") as box:
             n = len(self._plan.letters)
-            box.border_title = safe_text(f"r Replay {texts.exact(n)} dead letter{'s' * (n != 1)}")
-            box.border_subtitle = literal("nothing has been sent yet · ← → rate · tab next · esc cancels")
+            which = f" ({self._which})" if self._which else ""
+            box.border_title = safe_text(f"r Replay {texts.exact(n)} dead letter{'s' * (n != 1)}{which}")
+            box.border_subtitle = literal("nothing has been sent yet · enter presses the lit one · ← → rate · esc")
             yield Static(self._text(), id="plan-text")
             if self._name:
                 yield Label(safe_text(f"more than 100: type {self._name}"), markup=False, classes="hint gap")
@@ -85,8 +88,8 @@ class PlanDialog(ModalScreen[Plan | None]):
         return Content.assemble(*parts)
 
     def on_mount(self) -> None:
-        """Typing starts at once; else Cancel has the focus, so that a key too many sends nothing."""
-        self.query_one("#name" if self._name else "#no").focus()
+        """Typing starts at once; the button only where no real broker is asked, so that a key too many sends nothing."""
+        self.query_one("#name" if self._name else "#no" if self._asks or not self._works else "#yes").focus()
 
     def action_rate(self, by: int) -> None:
         """The next rate up or down."""

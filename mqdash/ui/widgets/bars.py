@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from mqdash.safe_text import SafeText
+from mqdash.safe_text import SafeText, literal
 from mqdash.ui.live import FastPane
 from mqdash.ui.presentation.footer import draw_footer, draw_too_small
 from mqdash.ui.presentation.header import LIVE, draw_header
-from mqdash.ui.presentation.paint import Canvas, Drawn, Look
+from mqdash.ui.presentation.paint import Canvas, Drawn, Look, cat, wrapped
 
 if TYPE_CHECKING:
     from textual import events
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 NARROW = 100
 """Below this width keys have their brief labels."""
+LINES_SAID = 3
+"""A sentence under the header takes so many lines at most."""
 
 
 class HeaderBar(FastPane):
@@ -111,7 +113,7 @@ class TooSmall(FastPane):
 
 
 class LineBar(FastPane):
-    """One sentence under the header."""
+    """What is said under the header: one line where it fits, else up to three."""
 
     can_focus = False
 
@@ -125,15 +127,19 @@ class LineBar(FastPane):
         self._said = (name or SafeText(""), text, bad)
         self.redraw()
 
+    def lines(self, width: int) -> list[SafeText]:
+        """What is said, the name first, broken for that width."""
+        name, text, _ = self._said
+        return wrapped(cat(name, literal(" "), text) if name else text, width - 2, LINES_SAID)
+
     def redraw(self) -> None:
         """Draw it in the width there is."""
-        name, text, bad = self._said
+        name, _, bad = self._said
         theme = self.look_theme
-        canvas = Canvas(self.size.width, 1, theme)
-        x = canvas.put(1, 0, name, theme.bold(theme.dead), width=max(self.size.width - 2, 0))
-        canvas.put(
-            x + bool(name), 0, text, theme.broken if bad else theme.middle, width=max(self.size.width - x - 2, 0)
-        )
+        canvas = Canvas(self.size.width, self.size.height, theme)
+        for y, line in enumerate(self.lines(self.size.width)):
+            canvas.put(1, y, line, theme.broken if bad else theme.middle)
+        canvas.put(1, 0, name, theme.bold(theme.dead), width=max(self.size.width - 2, 0))
         self.put_all(canvas.rows())
         self.flush()
 

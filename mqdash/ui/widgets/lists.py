@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from mqdash.model.views import View
     from mqdash.safe_text import SafeText
     from mqdash.ui.presentation.lists import Keys
-    from mqdash.ui.presentation.paint import Drawn, Look
+    from mqdash.ui.presentation.paint import Drawn, Look, Subject
+    from mqdash.ui.presentation.theme import Theme
 
 _PROGRESS_PER_S = 4
+READS_FOR_S = 10.0
+"""So long after the last key the Story stays where it was scrolled to."""
 
 
 def pane_keys(*ids: str, controls: frozenset[str] = keymap.EVERY_CONTROL) -> Keys:
@@ -92,6 +95,25 @@ class StoryPane(Pane):
     where = keymap.Where.STORY
     title: ClassVar[SafeText] = literal("Story")
     follows_top = True
+
+    def __init__(self, theme: Theme, *, id: str) -> None:  # noqa: A002 - Textual's name
+        super().__init__(theme, id=id)
+        self._moved_s = 0.0
+
+    def select(self, subject: Subject | None) -> None:
+        """Put the cursor on a sentence; it stays there while one reads."""
+        self._moved_s = self._view.at_s if self._view is not None else 0.0
+        super().select(subject)
+
+    def show(self, view: View, broker: str) -> None:
+        """Draw the view; the newest again when no key was pressed for a while."""
+        if not self._is_on_top and not 0 <= view.at_s - self._moved_s < READS_FOR_S:
+            self.to_top()
+        super().show(view, broker)
+
+    def on_blur(self) -> None:
+        """Whoever looks elsewhere wants to see here what happens now."""
+        self.to_top()
 
     def revision(self, view: View) -> object:
         """Changes with a new sentence."""

@@ -136,6 +136,10 @@ class Pane(FastPane):
         self.selected = order[min(self._index, len(order) - 1)] if order else None
         return self.selected != before
 
+    def to_top(self) -> None:
+        """Follow the first row again, where the pane does so; drawn with the next view."""
+        self._is_on_top, self._stale = self.follows_top, True
+
     def forget(self) -> None:
         """The next draw paints everything."""
         super().forget()

@@ -21,8 +21,9 @@ from mqdash.model.events import (
     WorkerDied,
 )
 from mqdash.model.message import Family
+from mqdash.model.names import tags
 from mqdash.model.topology import QueueRef, Route
-from mqdash.store.names import ranged, tags
+from mqdash.store.names import ranged
 from tests.unit.store.scene import ORDERS, Scene
 
 if TYPE_CHECKING:
