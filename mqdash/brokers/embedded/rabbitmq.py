@@ -252,6 +252,10 @@ class RabbitServer(ClientServer):
             else:
                 self._requeue(queue, entry, now_s, at_front=False)
         for queue, subscriber in {(queue, subscriber): None for _, queue, subscriber in taken}:
+            if subscriber is not None and not queue.quorum:
+                self.activate(
+                    subscriber
+                )  # a classic queue sees the room first, then hands out what came back (measured)
             self._after_requeue(queue, now_s)
             self._free(queue, subscriber, now_s)
 
