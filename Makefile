@@ -24,7 +24,7 @@ run: $(ENVIRONMENT) ## the dashboard on the live lab
 check: static fast ## formatter, linter, types, import contracts, fast tests
 
 test: check brokers ## check, then every other test on real brokers
-	@$(PYTHON) -m pytest -m "$(REST)" --carry $(CARRY)
+	@$(PYTHON) -m pytest -m "$(REST)" --carry=$(CARRY)
 
 proof: $(ENVIRONMENT) ## the full counts of every proof on real brokers [PART=name]
 	@$(PYTHON) -m tests.proof $(PART)
@@ -53,7 +53,7 @@ static: $(ENVIRONMENT)
 
 fast: $(ENVIRONMENT)
 	@mkdir -p $(dir $(CARRY)) && rm -f $(CARRY)
-	$(PYTHON) -m pytest -m "$(FAST)" --carry $(CARRY)
+	$(PYTHON) -m pytest -m "$(FAST)" --carry=$(CARRY)
 
 environment: $(ENVIRONMENT) ## .venv as uv.lock says
 
