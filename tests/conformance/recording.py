@@ -1,8 +1,8 @@
 """What each test says about rules, written to a file: ``pytest -p tests.conformance.recording --rules FILE``.
 
 A test tells its rules by its name (``test_R24_R25_close_requeues``; faults and findings may stand between) and its
-targets by its parameters; a property ``target`` (``record_property``) or the module of an embedded model's own tests
-stands in for a parameter. Tests without both are left out of such a run.
+targets by its parameters; a broker of its own among its fixtures, a property ``target`` (``record_property``) or the
+module of an embedded model's own tests stands in for a parameter. Tests without both are left out of such a run.
 """
 
 import json
@@ -43,6 +43,7 @@ def target_of(item: pytest.Item) -> str:
     callspec = getattr(item, "callspec", None)
     values = list(callspec.params.values()) if callspec is not None else []
     values += [value for name, value in item.user_properties if name == "target"]
+    values += [getattr(value, "name", "") for value in getattr(item, "funcargs", {}).values()]  # a broker of its own
     for value in values:
         if isinstance(value, str) and value in TARGETS:
             return value
