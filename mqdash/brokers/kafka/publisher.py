@@ -13,6 +13,7 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
+from mqdash.brokers.kafka import bursts
 from mqdash.brokers.kafka.errors import refusal
 from mqdash.brokers.kafka.records import wire_headers
 from mqdash.brokers.kafka.way import MAX_RECORD_BYTES, stop
@@ -107,24 +108,52 @@ class KafkaPublisher(Link):
             sending.cancel()
 
     async def _produce(self, batch: Sequence[Outgoing]) -> list[Receipt]:
-        started = [await self._start(outgoing) for outgoing in batch]
-        futures = [one for one in started if not isinstance(one, Receipt)]
+        missing = await self._missing({outgoing.route.destination for outgoing in batch})
+        if not missing and bursts.fits(batch) and (partitions := await self._places(batch)):
+            return await self._burst(batch, partitions)
+        started = [
+            Receipt(Sent.REFUSED, f"there is no topic {outgoing.route.destination!r}")
+            if outgoing.route.destination in missing
+            else await self._start(outgoing)
+            for outgoing in batch
+        ]
+        results = iter(await self._ends([one for one in started if not isinstance(one, Receipt)]))
+        return [one if isinstance(one, Receipt) else _receipt(next(results)) for one in started]
+
+    async def _burst(self, batch: Sequence[Outgoing], partitions: list[int]) -> list[Receipt]:
+        """Whole batches: a record ends as its batch does."""
+        try:
+            placed = await bursts.start(self._producer, batch, partitions)
+        except (KafkaError, IllegalOperation, ValueError) as error:
+            # Some of it may have gone out.
+            return [Receipt(Sent.UNKNOWN, f"no proof: {type(error).__name__.removesuffix('Error')}")] * len(batch)
+        futures = list({id(one.batch): one.batch for one in placed}.values())
+        ended = dict(zip(map(id, futures), await self._ends(futures), strict=True))
+        return [_receipt(ended[id(one.batch)], one.index) for one in placed]
+
+    async def _ends(self, futures: Sequence[asyncio.Future[Any]]) -> list[Any]:
         results = await asyncio.gather(*futures, return_exceptions=True)
         if any(isinstance(result, _BROKEN) for result in results):
             await self._renew()
-        ended = iter(results)
-        return [one if isinstance(one, Receipt) else _receipt(next(ended)) for one in started]
+        return results
+
+    async def _missing(self, topics: set[str]) -> set[str]:
+        """Those of the topics that do not exist; each is asked for once."""
+        known = self._producer.client.cluster.partitions_for_topic
+        return {topic for topic in topics if known(topic) is None and not await self.knows(topic)}
+
+    async def _places(self, batch: Sequence[Outgoing]) -> list[int]:
+        """The partitions of the topic all go to; empty when one of the records asks for another."""
+        partitions = sorted(await self._producer.partitions_for(batch[0].route.destination))
+        wanted = {one.route.partition for one in batch} - {None}
+        return partitions if wanted <= set(partitions) else []
 
     async def _start(self, outgoing: Outgoing) -> asyncio.Future[Any] | Receipt:
         route, message = outgoing.route, outgoing.message
         if not isinstance(message.content, bytes):
             return Receipt(Sent.REFUSED, "a Kafka record holds bytes, not field pairs")
         topic = route.destination
-        known = self._producer.client.cluster.partitions_for_topic(topic)
-        if known is None:
-            if not await self.knows(topic):
-                return Receipt(Sent.REFUSED, f"there is no topic {topic!r}")
-            known = await self._producer.partitions_for(topic)
+        known = await self._producer.partitions_for(topic)
         if route.partition is not None and route.partition not in known:
             return Receipt(Sent.REFUSED, f"topic {topic!r} has no partition {route.partition}")
         native = message.native if isinstance(message.native, Record) else Record()
@@ -159,9 +188,10 @@ class KafkaPublisher(Link):
             self._freed.notify_all()
 
 
-def _receipt(result: Any) -> Receipt:
+def _receipt(result: Any, index: int = 0) -> Receipt:
+    """`index`: which record of its batch it is."""
     if not isinstance(result, BaseException):
-        return Receipt(Sent.CONFIRMED, position=f"{result.partition}/{result.offset}")
+        return Receipt(Sent.CONFIRMED, position=f"{result.partition}/{result.offset + index}")
     text = refusal(result)
     if text:
         detail = f"{text}; mqdash sends up to {MAX_RECORD_BYTES} bytes" if "larger" in text else text
