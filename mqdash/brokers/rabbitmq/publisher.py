@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -244,9 +245,10 @@ class ConfirmingPublisher:
         if multiple:
             for covered in range(self._first, tag + 1):
                 self._end(covered, accepted)
-            self._first = max(self._first, tag + 1)
         else:
             self._end(tag, accepted)
+        while self._first < self._next and self._first not in self._slots:
+            self._first += 1
         self._changed.set()
 
     def _end(self, tag: int, accepted: bool) -> None:
@@ -272,7 +274,9 @@ class ConfirmingPublisher:
         self._slots[tag].returned = Receipt(Sent.RETURNED, f"no queue took it ({code} {text})")
 
     def _returned_tag(self, route: Route, properties: bytes, body: bytes) -> int | None:
-        tags = [*range(self._next_return, self._next), *range(self._first, self._next_return)]
+        tags = itertools.chain(
+            range(max(self._next_return, self._first), self._next), range(self._first, self._next_return)
+        )
         likely: int | None = None
         wanted = None
         for tag in tags:
