@@ -79,6 +79,7 @@ class RabbitConsumer:
         await self._subscribe()
 
     async def _subscribe(self) -> None:
+        self._tags.discard(self._tag)
         self._tag = consumer_tag(self.name)
         self._tags.add(self._tag)
         await self._channel.consume(self.queue.name, tag=self._tag)
@@ -126,10 +127,7 @@ class RabbitConsumer:
             return
         self._paused = True
         self._arrived.clear()
-        if self._resuming is not None:
-            self._resuming.cancel()
-            self._resuming = None
-        elif self._ended is None:
+        if self._resuming is None and self._ended is None:
             self._channel.cancel(self._tag)
 
     def resume(self) -> None:
@@ -139,12 +137,15 @@ class RabbitConsumer:
         self._paused = False
         if self._inbox:
             self._arrived.set()
-        if self._ended is None:
+        if self._ended is None and self._resuming is None:
             self._resuming = asyncio.get_running_loop().create_task(self._resume(), name=f"resume {self.name}")
 
     async def _resume(self) -> None:
+        """Subscribe; a pause that came meanwhile is served here, for only now the broker knows the subscription."""
         try:
             await self._subscribe()
+            if self._paused:
+                self._channel.cancel(self._tag)
         except BrokerError as error:
             self._end(error)
         finally:
