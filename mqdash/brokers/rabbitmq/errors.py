@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from mqdash.brokers.url import BrokerUrl
 
+_LIMIT = re.compile(r"(?:user )?connection limit \(\d+\) is reached")
 _NOT_CAUSES = (exceptions.AMQPConnectionError, exceptions.AMQPChannelError)
 
 
@@ -115,6 +117,8 @@ def _login(url: BrokerUrl, found: list[BaseException]) -> BrokerError | None:
         if isinstance(error, exceptions.ProbableAccessDeniedError | exceptions.ConnectionClosedByBroker):
             if "not found" in text:
                 return NotFound(url.safe, f"the broker has no vhost {url.path!r}")
+            if (limit := _LIMIT.search(text)) is not None:
+                return BrokerUnavailable(url.safe, f"{url.address} takes no more connections now: {limit[0]}")
             if "530" in text or "403" in text:
                 return AccessRefused(url.safe, f"user {url.user or 'guest'!r} may not use vhost {url.path!r}")
     return None

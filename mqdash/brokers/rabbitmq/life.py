@@ -41,7 +41,12 @@ class Life:
             BrokerUnavailable, LoginRefused, AccessRefused, NotFound, WrongProtocol, TlsFailed: with the cause in words.
         """
         self.control = await self.open("control")
-        channel = await self.control.channel()
+        try:
+            channel = await self.control.channel()
+        except BaseException:
+            self._closed = True
+            self.control.kill("its first channel did not open")
+            raise
         self._probe = asyncio.get_running_loop().create_task(self._watch(channel), name=f"probe {self.url.safe}")
 
     async def open(self, name: str) -> Link:

@@ -9,14 +9,16 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from mqdash.brokers.base import Connector
-from mqdash.brokers.rabbitmq import connector
+from mqdash.brokers.rabbitmq import connector, link
 from mqdash.brokers.url import parse_url
 from mqdash.clock import SystemClock
 from mqdash.errors import BrokerError, BrokerUnavailable, LoginRefused, NotFound, TlsFailed, WrongProtocol
+from tests.brokers.rabbitmq import admin
 from tests.harness import Target, broker_targets
 
 CANARY = "hunter2-canary"
@@ -119,6 +121,49 @@ async def test_15_a_missing_vhost(target: Target) -> None:
     error = await _refusal(target.url.rstrip("/") + "/no-such-vhost")
     assert isinstance(error, NotFound)
     assert "no-such-vhost" in error.text
+
+
+@broker_targets("rabbitmq")
+async def test_a_connection_limit_is_worth_another_try(target: Target) -> None:
+    with admin.user(target) as (name, url):
+        admin.ask(target, "PUT", f"/user-limits/{name}/max-connections", {"value": 0})
+        error = await _refusal(url)
+    assert isinstance(error, BrokerUnavailable)
+    assert error.retryable
+    assert "connection limit (0) is reached" in error.text
+
+
+@broker_targets("rabbitmq")
+async def test_no_connection_stays_open_when_its_first_channel_does_not(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "RPC_TIMEOUT_S", 0.3)
+    ended = asyncio.Event()
+
+    async def until_a_channel_is_asked_for(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        parts = urlsplit(target.url)
+        assert parts.hostname is not None
+        answers, questions = await asyncio.open_connection(parts.hostname, parts.port)
+        pumping = asyncio.create_task(_pump(answers, writer))
+        while data := await reader.read(65536):
+            if b"\x00\x14\x00\x0a" in data:  # channel.open
+                continue
+            questions.write(data)
+        ended.set()
+        pumping.cancel()
+        questions.close()
+        writer.close()
+
+    async with _serving(until_a_channel_is_asked_for) as port:
+        error = await _refusal(f"amqp://guest:guest@127.0.0.1:{port}/")
+        assert "opening a channel" in error.text
+        async with asyncio.timeout(5):
+            await ended.wait()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
 
 
 @broker_targets("rabbitmq")
