@@ -7,12 +7,15 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from mqdash.brokers.rabbitmq import declare
-from mqdash.brokers.rabbitmq.catalog import Catalog, queue_of
+from mqdash.brokers.rabbitmq.catalog import Catalog
 from mqdash.brokers.rabbitmq.consumer import RabbitConsumer
+from mqdash.brokers.rabbitmq.definition import defined
 from mqdash.brokers.rabbitmq.lease import hold
+from mqdash.brokers.rabbitmq.levels import Levels
 from mqdash.brokers.rabbitmq.mover import Mover
 from mqdash.brokers.rabbitmq.publisher import ConfirmingPublisher
 from mqdash.brokers.rabbitmq.requester import RabbitRequester
+from mqdash.brokers.rabbitmq.rows import queue_of
 from mqdash.brokers.rabbitmq.scratch import Scratch
 from mqdash.errors import BrokerUnavailable, ConnectionLost
 from mqdash.model.broker import BrokerInfo
@@ -38,7 +41,9 @@ class RabbitObserver:
         self._life = life
         self._management = management
         self._clock = clock
-        self._catalog = Catalog(life.control, Scratch(life.control), management, life.known, clock=clock)
+        self._scratch = Scratch(life.control)
+        self._levels = Levels(self._scratch, management, life.known, clock=clock)
+        self._catalog = Catalog(self._levels, management, life.known)
         self._writable = writable
 
     @property
@@ -59,7 +64,7 @@ class RabbitObserver:
 
     async def measure(self, queues: Sequence[QueueRef]) -> Sequence[Measurement]:
         """See `mqdash.brokers.base.Observer.measure`."""
-        return await self._catalog.measure(queues)
+        return await self._levels.measure(queues)
 
     @property
     def silent_s(self) -> float:
@@ -147,26 +152,40 @@ class RabbitBroker(RabbitObserver):
     @contextlib.asynccontextmanager
     async def lease(self, queue: QueueRef, *, limit: int = 200) -> AsyncIterator[Lease]:
         """See `mqdash.brokers.base.HoldsDeadLetters.lease`."""
-        async with hold(self._life, queue, limit=limit, kept=await self._queue(queue)) as lease:
+        kept, policies_seen = await self._limits(queue)
+        async with hold(self._life, queue, limit=limit, kept=kept, policies_seen=policies_seen) as lease:
             yield lease
 
     async def _dead_letter_route(self, queue: QueueRef) -> Route | None:
-        kept = await self._queue(queue, fresh=False)
+        kept = self._life.known.queues.get(queue.name) or await self._told(queue)
         return None if kept is None else kept.dead_letter
 
-    async def _queue(self, queue: QueueRef, *, fresh: bool = True) -> Queue | None:
-        """The queue's type and limits: as the API tells, else as we declared it, else not known."""
-        known = self._life.known.queues.get(queue.name)
-        if known is not None and not fresh:
-            return known
-        if await self._management.reachable():
-            try:
-                row = await self._management.get(f"/queues/{self._management.vhost}/{declare.quoted(queue.name)}")
-            except ConnectionLost:
-                raise
-            except BrokerUnavailable:
-                return known
-            found = queue_of(row)
-            self._life.known.seen(found)
-            return found
-        return known
+    async def _limits(self, queue: QueueRef) -> tuple[Queue | None, bool]:
+        """The queue's type and limits, None when nobody tells, and whether those that a policy sets are among them.
+
+        As the API tells, else as it was declared here or told before, else as the broker says when asked.
+        """
+        told = await self._told(queue)
+        if told is not None:
+            return told, True
+        known = self._life.known
+        kept = known.queues.get(queue.name)
+        if kept is None or queue.name in known.asked_about:
+            kept = await defined(self._scratch, queue.name)
+            if kept is not None:
+                known.answered(kept)
+        return kept, False
+
+    async def _told(self, queue: QueueRef) -> Queue | None:
+        """The queue as the API tells; None without it."""
+        if not await self._management.reachable():
+            return None
+        try:
+            row = await self._management.get(f"/queues/{self._management.vhost}/{declare.quoted(queue.name)}")
+        except ConnectionLost:
+            raise
+        except BrokerUnavailable:
+            return None
+        found = queue_of(row)
+        self._life.known.seen(found)
+        return found

@@ -15,7 +15,7 @@ class Known:
 
     `asked`: queues somebody asked for; `declared_here`: queues this connector declared; `tags`: consumers of ours;
     `rungs`: wait queues that exist; `returns_left`: how often a quorum queue's worst message may still be given back
-    (F1).
+    (F1); `asked_about`: queues whose entry is what the broker said to questions, without policies.
     """
 
     def __init__(self) -> None:
@@ -27,11 +27,13 @@ class Known:
         self.rungs: set[str] = set()
         self.declared_here: set[str] = set()
         self.returns_left: dict[str, int] = {}
+        self.asked_about: set[str] = set()
 
     def declared(self, topology: Topology) -> None:
         """All of it exists."""
         self.queues.update((queue.ref.name, queue) for queue in topology.queues)
         self.declared_here.update(queue.ref.name for queue in topology.queues)
+        self.asked_about.difference_update(queue.ref.name for queue in topology.queues)
         self.destinations.update((one.name, one) for one in topology.destinations)
         self.bindings.update(dict.fromkeys(topology.bindings))
 
@@ -39,14 +41,31 @@ class Known:
         """The broker told of it."""
         if not is_wait_queue(queue.ref.name):
             self.queues[queue.ref.name] = queue
+            self.asked_about.discard(queue.ref.name)
+
+    def answered(self, queue: Queue) -> None:
+        """The broker said what it was declared with."""
+        self.seen(queue)
+        self.asked_about.add(queue.ref.name)
+
+    def gone(self, name: str) -> None:
+        """There is no such queue."""
+        self.queues.pop(name, None)
+        self.returns_left.pop(name, None)
+        for names in (self.asked, self.declared_here, self.asked_about):
+            names.discard(name)
+
+    def keep_only(self, names: set[str], prefix: str) -> None:
+        """Of the queues that begin with `prefix`, only `names` and those declared here are there."""
+        listed = [name for name in {*self.queues, *self.asked} if name.startswith(prefix)]
+        for name in listed:
+            if name not in names and name not in self.declared_here:
+                self.gone(name)
 
     def removed(self, topology: Topology) -> None:
         """None of it exists any more."""
         for queue in topology.queues:
-            self.queues.pop(queue.ref.name, None)
-            self.asked.discard(queue.ref.name)
-            self.declared_here.discard(queue.ref.name)
-            self.returns_left.pop(queue.ref.name, None)
+            self.gone(queue.ref.name)
         for one in topology.destinations:
             self.destinations.pop(one.name, None)
         names = {one.name for one in topology.destinations}

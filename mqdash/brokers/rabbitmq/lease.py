@@ -32,10 +32,11 @@ GET_TIMEOUT_S: Final = 10.0
 class RabbitLease:
     """See `mqdash.brokers.base.Lease`."""
 
-    def __init__(self, link: Link, queue: QueueRef, kept: Queue | None) -> None:
+    def __init__(self, link: Link, queue: QueueRef, kept: Queue, *, policies_seen: bool) -> None:
         self._link = link
         self._queue = queue
         self._kept = kept
+        self._policies_seen = policies_seen
         self._letters: dict[int, Delivery] = {}
         self._answers: asyncio.Queue[bool] = asyncio.Queue()
         self._channel: Channel
@@ -110,8 +111,8 @@ class RabbitLease:
     def _describe(self, total: int, consumers: int) -> LeaseInfo:
         left = self.returns_left
         cost = "given back in place, marked as redelivered"
-        if self._kept is None:
-            cost += "; the queue's type and limits are unknown (no management API)"
+        if not self._policies_seen:
+            cost += "; limits set by a policy cannot be seen without the management API"
         if left is not None:
             cost += "; each look uses up one of a message's returns"
         if consumers:
@@ -143,11 +144,10 @@ class RabbitLease:
         """Which way leaves the order (F2), and from 4.3 on the delivery count, as it was.
 
         A quorum queue without a limit puts nacked messages last, so it gets them back by the channel's close; from 4.3
-        on a close counts as a return and a nack does not. A queue of unknown type: close, which every type puts in
-        front.
+        on a close counts as a return and a nack does not.
         """
-        if self._kept is None or self._kept.kind != "quorum":
-            return self._kept is not None
+        if self._kept.kind != "quorum":
+            return True
         return delivery_limit(self._kept, self._link.version) is not None
 
     async def remove(self, letters: Sequence[Delivery]) -> Sequence[Outcome]:
@@ -190,18 +190,22 @@ class RabbitLease:
 
 
 @contextlib.asynccontextmanager
-async def hold(life: Life, queue: QueueRef, *, limit: int, kept: Queue | None) -> AsyncIterator[RabbitLease]:
-    """Hold up to `limit` letters for as long as the context lasts.
+async def hold(
+    life: Life, queue: QueueRef, *, limit: int, kept: Queue | None, policies_seen: bool
+) -> AsyncIterator[RabbitLease]:
+    """Hold up to `limit` letters for as long as the context lasts. `kept` None: nobody knows its type and limits.
 
     Raises:
-        BrokerError: it would cost messages (F1, F3).
+        BrokerError: it would cost messages, or might (F1, F3).
         Unsupported: a stream is read, not leased.
     """
     broker = life.url.safe
+    if kept is None:
+        raise BrokerError(broker, _unknown(queue))
     _refuse(broker, queue, kept)
     link = await life.open(f"dead letters of {queue}")
     try:
-        lease = RabbitLease(link, queue, kept)
+        lease = RabbitLease(link, queue, kept, policies_seen=policies_seen)
         try:
             await lease.take(limit, life.known)
             left = lease.returns_left
@@ -231,9 +235,7 @@ async def _rescue(life: Life, lease: RabbitLease) -> None:
         await link.close()
 
 
-def _refuse(broker: str, queue: QueueRef, kept: Queue | None) -> None:
-    if kept is None:
-        return
+def _refuse(broker: str, queue: QueueRef, kept: Queue) -> None:
     if kept.kind == "stream":
         raise Unsupported(broker, f"{queue} is a stream: it is read, not taken from")
     bounded = kept.max_length is not None or kept.max_length_bytes is not None
@@ -247,6 +249,13 @@ def _refuse(broker: str, queue: QueueRef, kept: Queue | None) -> None:
         )
 
 
+def _unknown(queue: QueueRef) -> str:
+    return (
+        f"{queue} is not opened: nobody tells its type and limits, so looking might cost its messages (F1, F3); give "
+        "the address of the management API (?management=http://host:15672), or a user who may configure the queue"
+    )
+
+
 def _too_often(queue: QueueRef, left: int) -> str:
     return (
         f"{queue} would drop a message after {max(left, 0)} more returns (quorum delivery limit, F1); "
@@ -254,9 +263,9 @@ def _too_often(queue: QueueRef, left: int) -> str:
     )
 
 
-def delivery_limit(kept: Queue | None, version: str) -> int | None:
+def delivery_limit(kept: Queue, version: str) -> int | None:
     """The delivery limit in force: None = none, or not a quorum queue (R49)."""
-    if kept is None or kept.kind != "quorum":
+    if kept.kind != "quorum":
         return None
     if kept.delivery_limit is None:
         return DEFAULT_LIMIT_FROM_4 if version_of(version) >= (4, 0) else None

@@ -98,8 +98,12 @@ class Management:
             if answer.status_code == 200:
                 return answer.json()
             problem = f"answered {answer.status_code}"
+            if answer.status_code == 404:  # it works: what was asked for is not there
+                raise BrokerUnavailable(self._url.safe, f"management API {problem}")
         except (OSError, ValueError) as error:
             problem = type(error).__name__
+        except BrokerUnavailable:
+            raise
         except Exception as error:
             if type(error).__module__.partition(".")[0] not in {"httpx", "httpcore"}:
                 raise
