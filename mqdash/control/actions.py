@@ -19,6 +19,7 @@ from mqdash.control.letters import LetterBox
 from mqdash.errors import MqdashError, NotFound, Unsupported
 from mqdash.model.delivery import Outgoing, Sent
 from mqdash.model.message import Draft, Family, compose
+from mqdash.model.names import tag
 from mqdash.model.routing import Routing
 from mqdash.model.topology import Queue, QueueRef, Route, Topology
 
@@ -146,7 +147,7 @@ class Control:
             Sent.REFUSED: f"refused: {receipt.detail}",
             Sent.UNKNOWN: f"no proof either way: {receipt.detail}",
         }[receipt.sent]
-        self._tell(broker, f"you published {draft.id or 'a message'} to {route}: {ended}", "publish", str(route))
+        self._tell(broker, f"you published {tag(draft.id or '')} to {route}: {ended}", "publish", str(route))
         return receipt
 
     async def publish_again(self, broker: str, producer: str = "") -> Receipt:

@@ -257,6 +257,9 @@ class LetterBox:
                 queue=self.queue,
                 to=report.to,
                 detail=report.detail,
+                kept_in=report.to
+                if report.kind == "discard"
+                else str(self._state_dir / "journal" / f"{report.op}.ndjson"),
                 ids=tuple(outcome.id for outcome in report.outcomes if outcome.moved is Moved.DONE)[:16],
                 **{str(moved): report.count(moved) for moved in Moved},
             )

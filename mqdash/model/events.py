@@ -290,6 +290,7 @@ class MovesEnded(Event, frozen=True, kw_only=True):
     skipped: int = 0
     detail: str = ""
     ids: tuple[str, ...] = ()  # of those done, at most 16
+    kept_in: str = ""  # the file on this machine that tells of it: the journal of a replay, the archive of a discard
 
 
 class Noted(Event, frozen=True, kw_only=True):

@@ -127,11 +127,13 @@ class Edge:
             self.dirty = True
 
     def blame(self, reason: str, n: int) -> None:
-        """Label it with the reason most messages passed for."""
+        """Label it with the reason most messages passed for, as what it is: the only one, most of them, or the largest part."""
         if reason in self._reasons or len(self._reasons) < _REASONS_KEPT:
             self._reasons[reason] += n
         if self._reasons:
-            self.name(self._reasons.most_common(1)[0][0])
+            first, count = self._reasons.most_common(1)[0]
+            share = "" if len(self._reasons) == 1 else "mostly " if 2 * count > self._reasons.total() else "most often "
+            self.name(f"{share}{first}")
 
     def rate_per_s(self) -> float | None:
         """Per second; dead letters over a minute, since they are few."""

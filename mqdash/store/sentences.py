@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from mqdash.model.nouns import nouns
 from mqdash.model.names import tag, tags
+from mqdash.model.nouns import nouns
 
 if TYPE_CHECKING:
+    from mqdash.model.actors import WorkerRecord
     from mqdash.model.events import (
         Cancelled,
         Claimed,
@@ -113,6 +114,21 @@ def died(event: Died, cause: str, to: str, n: int) -> Told:
     )
 
 
+def hung(worker: WorkerRecord, *, by_user: bool) -> Told:
+    """`W1 stopped answering (hung by you; it keeps #8342)`, and how it is woken where that can be done."""
+    kept = worker.in_flight_ids or ((worker.current_id,) if worker.current_id else ())
+    n = worker.in_flight if worker.in_flight is not None else len(kept)
+    parts = [worker.note or ("hung by you" if by_user else ""), f"it keeps {tags(kept, n)}" if n else ""]
+    why = "; ".join(part for part in parts if part)
+    more = ("H wakes it",) if "hang" in worker.controls else ()
+    return Told(
+        level="look",
+        text=f"{worker.name} stopped answering" + (f" ({why})" if why else ""),
+        more=more,
+        subject=worker.name,
+    )
+
+
 def retried(event: Retried, cause: str, n: int) -> Told:
     """`W1 put #8102 back: Timeout, again in 5 s`."""
     when = f"again in {seconds(event.after_s)}" if event.after_s > 0 else "again at once"
@@ -178,7 +194,7 @@ def gap(event: Gap) -> Told:
 
 
 def moves_ended(event: MovesEnded) -> Told:
-    """`12 of 12 replayed to orders`; what did not go well stands in the second line."""
+    """`12 of 12 replayed to orders`, below it what did not go well, which ones, and the file that keeps it."""
     taken = event.done + event.failed + event.unknown + event.skipped
     verb = {"replay": "replayed", "discard": "discarded"}.get(event.kind, event.kind)
     to = f" to {event.to}" if event.to and event.kind != "discard" else f" from {event.queue}"
@@ -188,7 +204,13 @@ def moves_ended(event: MovesEnded) -> Told:
         *([f"{event.skipped:,} skipped"] if event.skipped else []),
         *([event.detail] if event.detail else []),
     ]
-    more = (", ".join(parts),) if parts else ()
+    folder, _, file = event.kept_in.rpartition("/")
+    kept = f"{'archive' if event.kind == 'discard' else 'journal'} {file}{f' in {folder}' if folder else ''}"
+    more = (
+        *((", ".join(parts),) if parts else ()),
+        *((tags(event.ids, event.done),) if event.ids else ()),
+        *((kept,) if file else ()),
+    )
     text = f"{event.done:,} of {taken:,} {verb}{to}"
     subject = f"q:{event.queue.name}|{event.queue.group}"
     return Told(level="look" if ill else "good", text=text, more=more, subject=subject)

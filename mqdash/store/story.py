@@ -204,9 +204,7 @@ class Story:
             return
         if worker.state is WorkerState.HUNG:
             by_user = self._instead_of_act(event, worker.name, "hung")
-            why = worker.note or ("hung by you" if by_user else "")
-            text = f"{worker.name} stopped answering" + (f" ({why})" if why else "")
-            self.tell(event, Told(level="look", text=text, subject=worker.name))
+            self.tell(event, sentences.hung(worker, by_user=by_user))
         elif worker.state is WorkerState.STUCK:
             text = f"{worker.name} takes nothing: {worker.note or 'it could not settle'}"
             self.tell(event, Told(level="broken", text=text, subject=worker.name), ("stuck", event.broker, worker.name))

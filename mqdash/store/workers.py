@@ -8,6 +8,7 @@ import msgspec
 
 from mqdash.model.actors import WorkerRecord, WorkerState
 from mqdash.model.views import MemberView, WorkersView, WorkerView
+from mqdash.store.names import is_machinery
 from mqdash.store.rates import MINUTE_S, Beat, Meter
 from mqdash.store.sentences import seconds
 
@@ -125,7 +126,7 @@ class Roster:
         """Consumers of others, as the broker lists them, become workers too."""
         seen: set[str] = set()
         for attendant in event.attendants:
-            if not attendant.ours:
+            if not attendant.ours and not is_machinery(attendant.queue.name):
                 name = f"{attendant.queue}/{attendant.name}"
                 seen.add(name)
                 self._keep(event.broker, name, _foreign(event.broker, attendant), event.at_s)
@@ -159,12 +160,14 @@ class Roster:
         return record.pool if record is not None else ""
 
     def pool_names(self, broker: str, pool: str) -> list[str]:
-        """The names of a pool's shown workers."""
-        return [
-            hand.record.name
+        """The names of a pool's workers: those that live, or all that are still shown when none does."""
+        hands = [
+            hand
             for (of, _), hand in self._hands.items()
             if of == broker and hand.record is not None and hand.record.pool == pool
         ]
+        living = [hand for hand in hands if hand.died_at_s is None]
+        return [hand.record.name for hand in living or hands if hand.record is not None]
 
     def members(self, broker: str, queue: QueueRef) -> tuple[MemberView, ...]:
         """All shown workers of a queue; the same object while nothing changed."""
@@ -220,6 +223,7 @@ class Roster:
         if record.state in _DEAD:
             self._bury((broker, name), hand, at_s)
         elif hand.died_at_s is not None:
+            self.shapes[broker] = self.shapes.get(broker, 0) + 1
             hand.died_at_s = None
             hand.came_back = 0
             self._dying.discard((broker, name))
@@ -238,6 +242,7 @@ class Roster:
 
     def _bury(self, key: tuple[str, str], hand: Hand, at_s: float) -> None:
         if hand.died_at_s is None:
+            self.shapes[key[0]] = self.shapes.get(key[0], 0) + 1  # a pool is called by those that live
             hand.died_at_s = at_s
             hand.died_mono_s = self._beat.mono_s
         self._dying.add(key)

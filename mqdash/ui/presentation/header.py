@@ -87,12 +87,20 @@ def draw_header(view: HeaderView, look: Look, *, shown: str = "", corner: Corner
     return Drawn(canvas.rows(), tuple(hits))
 
 
+def address(url: str) -> str:
+    """`127.0.0.1:5672` of a URL without secrets."""
+    return url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2] or url
+
+
 def _badges(view: HeaderView, theme: Theme, wide: bool) -> list[Span]:
     if view.brokers and any(broker.lab for broker in view.brokers):
         embedded = all(broker.url.startswith("embedded:") for broker in view.brokers)  # known before any connection
         spans = [Span(literal("LAB"), theme.bold(theme.look))]
         if embedded and wide:
             spans.append(Span(literal("  nothing here touches a real broker"), theme.dim))
+        real = [address(broker.url) for broker in view.brokers if broker.lab and not broker.url.startswith("embedded:")]
+        if real:
+            spans.append(Span(safe_text(f" on {real[0]}{f' +{len(real) - 1}' if len(real) > 1 else ''}"), theme.look))
         return spans
     infos = [broker.info for broker in view.brokers if broker.info is not None]
     if infos and not any(info.writable for info in infos):

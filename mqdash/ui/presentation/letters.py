@@ -49,7 +49,11 @@ def letter_subject(broker: str, letter: Letter) -> Subject:
 def window_words(info: LeaseInfo, held: int, since_s: float) -> SafeText:
     """`held 12 s · others cannot take them · esc returns them · oldest 200 of 4,213`: what it costs others comes first."""
     total = "" if info.total is None else f" of {texts.exact(info.total)}"
-    words = [f"held {texts.duration(max(int(since_s), 1))}", "others cannot take them", "esc returns them"] if info.held else []
+    words = (
+        [f"held {texts.duration(max(int(since_s), 1))}", "others cannot take them", "esc returns them"]
+        if info.held
+        else []
+    )
     if info.returns_left is not None:
         words.append(f"after {info.returns_left} more returns the broker drops them")
     words.append(f"{info.order} {texts.exact(held)}{total}")

@@ -113,6 +113,18 @@ def fit(text: SafeText, width: int) -> SafeText:
     return SafeText("".join(kept) + ELLIPSIS)
 
 
+def middle_cut(text: SafeText, width: int) -> SafeText:
+    """The text in at most `width` cells, cut in its middle: a third of the room for its beginning, the rest for its end."""
+    cells = cells_of(text)
+    if len(cells) <= width or width < 3:
+        return fit(text, width)
+    head = (width - 1) // 3
+    tail = cells[len(cells) - (width - 1 - head) :]
+    while tail and tail[0] == "":
+        tail = tail[1:]  # half of a wide character
+    return SafeText(fit(text, head + 1)[:-1] + ELLIPSIS + "".join(tail))
+
+
 def right(text: SafeText, width: int) -> SafeText:
     """Right-aligned in a column of fixed width."""
     text = fit(text, width)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from rich.cells import cell_len
+
 from mqdash.model.actors import ProducerState
 from mqdash.safe_text import SafeText, literal, safe_text
 from mqdash.ui.presentation import texts
@@ -104,7 +106,7 @@ def _draw(canvas: Canvas, y: int, row: ProducerView, *, lines: int) -> None:
     theme, producer = canvas.theme, row.producer
     stop = canvas.width - 2
     canvas.put(2, y, _GLYPHS[producer.state], _style(producer.state, theme))
-    value, style = _value(row, theme)
+    value, style = _value(row, theme, stop - 5 - cell_len(safe_text(producer.name)))
     start = canvas.put_right(stop, y, value, style, width=max(stop - 6, 0))
     canvas.put(4, y, safe_text(producer.name), theme.strong, width=max(start - 5, 0))
     if lines < 2 or y + 1 >= canvas.height - 1:
@@ -118,7 +120,8 @@ def _draw(canvas: Canvas, y: int, row: ProducerView, *, lines: int) -> None:
     canvas.put(4, y + 1, safe_text(f"→ {target}"), theme.dim, width=max(start - 5, 0))
 
 
-def _value(row: ProducerView, theme: Theme) -> tuple[SafeText, Style]:
+def _value(row: ProducerView, theme: Theme, room: int) -> tuple[SafeText, Style]:
+    """What it does, beside what it was set to where there is `room`: `62/s of 80`."""
     producer = row.producer
     match producer.state:
         case ProducerState.BLOCKED:
@@ -130,4 +133,6 @@ def _value(row: ProducerView, theme: Theme) -> tuple[SafeText, Style]:
         case ProducerState.OFF:
             return literal("off"), theme.dim
         case ProducerState.ON:
-            return texts.rate(row.rate_per_s), theme.text
+            told = safe_text(f"{texts.rate(row.rate_per_s)} of {texts.short(producer.rate_per_s)}")
+            fits = producer.rate_per_s > 0 and cell_len(told) <= room
+            return told if fits else texts.rate(row.rate_per_s), theme.text

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mqdash.model.views import StoryLine, StoryView
     from mqdash.ui.presentation.theme import Theme
 
-_HINT = "+"
+_HINT = ("+", "H wakes")
 """A second line that begins with a key says what can be done."""
 
 

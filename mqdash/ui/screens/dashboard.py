@@ -141,7 +141,9 @@ class Dashboard(Screen[None]):
     def _show_footer(self) -> None:
         focus = self.panes[self._focus_name].where
         places = (keymap.Where.EVERYWHERE, keymap.Where.DASHBOARD)
-        self.footer.show_keys(keymap.footer_keys(focus, places, self._controls))
+        keys = keymap.footer_keys(focus, places, self._controls)
+        folded: tuple[PaneName, ...] = ("producers", "workers") if not self.zoomed else ()
+        self.footer.show_keys([*(keymap.pane_key(name) for name in folded if not self.panes[name].display), *keys])
 
     def _offer(self) -> None:
         """Offer the keys that work on what is selected, and no others."""

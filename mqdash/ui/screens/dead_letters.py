@@ -318,5 +318,7 @@ class LettersScreen(Screen[None]):
         """The end of an operation: all four counts, since they must add up."""
         counts = ", ".join(f"{report.count(moved)} {moved}" for moved in Moved)
         why = f" · {report.detail}" if report.detail else ""
+        if report.kind == "discard" and report.count(Moved.DONE):
+            why += f" · archived in {report.to}"
         bad = report.count(Moved.DONE) < report.taken
         self.app.say(safe_text(f"{report.kind}: taken {report.taken} = {counts}{why}"), bad=bad)

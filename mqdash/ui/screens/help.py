@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.binding import BindingType
 
+    from mqdash.safe_text import SafeText
+
 SECTIONS = (
     (literal("Everywhere"), (Where.EVERYWHERE,)),
     (literal("Moving"), (Where.LISTS,)),
@@ -31,6 +33,26 @@ SECTIONS = (
     (literal("The dead-letter screen (d)"), (Where.LETTERS,)),
 )
 KEY_WIDTH, TEXT_WIDTH = 11, 55
+SIGNS = (
+    (literal("●"), literal("works, or is connected; a moving one is a message")),
+    (literal("▶ ■ »"), literal("a producer that sends, is off, sends a burst")),
+    (literal("◌ ◐"), literal("paused or starting; finishing, or a link that is not well")),
+    (literal("◉ !"), literal("hung: holds messages and does nothing; stuck: could not settle")),
+    (literal("✗"), literal("killed, crashed, failed; on a dashed edge: dead letters")),
+    (literal("‖"), literal("held back by the broker, or a paused picture")),
+    (literal("1 back"), literal("of a dead worker's messages so many have come back")),
+    (literal("×2"), literal("a message in its second attempt; in the Story: so often")),
+    (literal("▲185"), literal("so many more dead letters in the last minute")),
+    (literal("–"), literal("none")),
+    (literal("·"), literal("this broker cannot tell")),
+    (literal("█░"), literal("a queue's depth against its largest of five minutes (at least 10), or its limit")),
+    (literal("▒"), literal("entries of a stream that are pending")),
+    (literal("╌ violet"), literal("the way of dead letters")),
+    (
+        literal("dots"),
+        literal("messages on their way: each one up to about 20 a second, above a sample; amber: once more"),
+    ),
+)
 
 
 def help_text() -> Content:
@@ -41,11 +63,19 @@ def help_text() -> Content:
     for title, places in SECTIONS:
         parts.append(("\n" + title + "\n", "bold"))
         for key in keymap.keys_of(*places):
-            style = "bold $error" if key.harms else "bold $accent"
-            parts.append((" " * (KEY_WIDTH - cell_len(key.shown)) + key.shown, style))
-            for at, line in enumerate(wrapped(key.tooltip, TEXT_WIDTH)):
-                parts.append((" " * (KEY_WIDTH + 2 if at else 2) + line + "\n", "$foreground"))
+            parts += _entry(key.shown, key.tooltip, "bold $error" if key.harms else "bold $accent")
+    parts.append(("\nSigns\n", "bold"))
+    for sign, meaning in SIGNS:
+        parts += _entry(sign, meaning, "$foreground")
     return Content.assemble(*parts)
+
+
+def _entry(shown: SafeText, text: SafeText, style: str) -> list[tuple[str, str]]:
+    """What is explained, right-aligned, and its meaning in lines beside it."""
+    lines = [(" " * max(KEY_WIDTH - cell_len(shown), 0) + shown, style)]
+    for at, line in enumerate(wrapped(text, TEXT_WIDTH)):
+        lines.append((" " * (KEY_WIDTH + 2 if at else 2) + line + "\n", "$foreground"))
+    return lines
 
 
 class Help(ModalScreen[None]):

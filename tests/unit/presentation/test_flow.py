@@ -25,7 +25,7 @@ ORDERS_BOXED = """\
 │                             order ╭ orders ───────╮  ✗ W3    │
 │ ▶ shop ────▶◆ orders.direct ─────▶│██████████▎░░░░│─┬▶ W1    │
 │               direct  118/s       ╰ +2/s ──── 412 ╯ ╰▶ W2    │
-│                                       ╎ ✗ rejected 3/min     │
+│                                       ╎ ✗ 3/min, rejected    │
 │             ╭╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╯                      │
 │             ▼                     ╭ orders.failed ╮          │
 │             ◆ orders.dlx ╌╌╌╌╌╌╌╌▶│█░░░░░░░░░░░░░░│   d open │
@@ -50,7 +50,7 @@ ORDERS_COMPACT = """\
 │                                                        │
 │                                                        │
 │ shop ───▶◆ orders.direct ──▶ orders     ███▍░   412 ▶2 │
-│          ▼╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌ ✗ rejected 3/min      │
+│          ▼╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌ ✗ 3/min, rejected     │
 │          ◆ orders.dlx ╌╌╌╌╌▶ orders.fa… ▍░░░░    12    │
 │                                                        │
 │ W1–W3 ──▶◆ events.fanout ┬─▶ notificat… ▏░░░░     3 ▶1 │
@@ -126,7 +126,7 @@ def test_no_text_is_crossed_by_an_edge_of_orders(width: int, height: int) -> Non
     drawing = text(orders_flow(), size=(width, height))
     for name in ("shop", "W1–W3", "orders.direct", "orders.dlx", "events.fanout", "logs.topic", "rpc.inventory"):
         assert f" {name} " in drawing, name
-    assert "✗ rejected 3/min" in drawing
+    assert "✗ 3/min, rejected" in drawing
 
 
 @pytest.mark.parametrize("width", [46, 62, 90, 123])

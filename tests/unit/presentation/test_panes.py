@@ -114,7 +114,7 @@ def test_header_names_are_clickable_and_many_are_counted() -> None:
 def test_producers_two_lines_each() -> None:
     drawing = lines(draw_producers(sample.lab_producers(), look(26, 24), keys=KEYS))
     assert drawing[0] == "╭─ 1 Producers ── 5 on ──╮"
-    assert drawing[1] == "│ ▶ shop           120/s │"
+    assert drawing[1] == "│ ▶ shop    120/s of 120 │"
     assert drawing[2] == "│   → orders.direct ▂▅▄▆ │"
     assert drawing[7] == "│ ■ sale        5k burst │"
 

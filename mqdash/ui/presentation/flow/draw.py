@@ -10,7 +10,7 @@ from mqdash.safe_text import SafeText, literal, safe_text
 from mqdash.ui.presentation import texts
 from mqdash.ui.presentation.flow.columns import COMPACT_BAR, COMPACT_COUNT, name_cells, queue_title
 from mqdash.ui.presentation.flow.places import MAX_BARS, Layout, bars_of, is_dead
-from mqdash.ui.presentation.paint import Canvas, Hit, Look, Subject, cat, fit, right
+from mqdash.ui.presentation.paint import Canvas, Hit, Look, Subject, cat, fit, middle_cut, right
 from mqdash.ui.presentation.workers import state_style
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ POOL_PREFIX: Final = "p:pool/"
 _STATE_MARKS: Final = {"hung": "◉", "paused": "◌", "draining": "◐", "stuck": "!", "starting": "…"}
 _LEAST_FULL: Final = 10
 """A bar is full at no fewer messages than this: two waiting messages are no alarm, whatever the last minutes were."""
+_LEAST_REASON: Final = 12
+"""A reason cut shorter than this tells nothing."""
 _MIN_RATE_GAP: Final = 12
 """An edge that long has room for its rate beside its key."""
 
@@ -40,6 +42,7 @@ class _Painter:
         self.nodes = {node.id: node for node in flow.nodes}
         self.edges = {edge.id: edge for edge in flow.edges}
         self.hits: list[Hit] = []
+        self.full_names = {queue_title(node) if node.kind == "queue" else node.name for node in flow.nodes}
         self.names = max((name_cells(queue_title(n)) for n in flow.nodes if n.kind == "queue"), default=0)
 
     def painted(self) -> list[Hit]:
@@ -73,6 +76,12 @@ class _Painter:
     def _subject(self, node_id: str) -> Subject:
         return Subject(self.flow.broker, node_id)
 
+    def _named(self, name: str, width: int) -> SafeText:
+        """A name in its room; where several begin alike and would be cut to the same text, its middle goes, not its end."""
+        start = name[: max(width - 1, 1)]
+        alike = name_cells(name) > width and sum(other.startswith(start) for other in self.full_names) > 1
+        return middle_cut(safe_text(name), width) if alike else safe_text(name)
+
     def _hit(self, subject: Subject, x0: int, x1: int, y: int, *, rows: int = 1) -> None:
         for line in range(self.top + y, self.top + y + rows):
             self.hits.append(Hit(line, x0, x1, subject))
@@ -99,7 +108,9 @@ class _Painter:
         theme, x, width = self.theme, self.cols.destination_x, self.cols.destination_width
         colour = theme.dead if node.dead else theme.family(node.family)
         self.canvas.put(x, self.top + y, literal("◆"), colour)
-        end = self.canvas.put(x + 2, self.top + y, safe_text(node.name), theme.bold(colour), width=width - 2)
+        end = self.canvas.put(
+            x + 2, self.top + y, self._named(node.name, width - 2), theme.bold(colour), width=width - 2
+        )
         rows = 1
         if self.cols.boxed and (node.sub or node.rate_per_s is not None) and not (node.dead and not node.rate_per_s):
             about = cat(safe_text(node.sub), literal("  "), texts.rate(node.rate_per_s))
@@ -140,7 +151,7 @@ class _Painter:
         border = theme.accent if subject == self.look.selected else colour
         inner = width - 2
         canvas.put(x, y, SafeText("╭" + "─" * inner + "╮"), border)
-        title = safe_text(queue_title(node))
+        title = self._named(queue_title(node), inner - 2)
         canvas.put(x + 1, y, cat(literal(" "), title), theme.strong, width=inner - 1)
         end = min(x + 2 + name_cells(queue_title(node)), x + inner)
         canvas.put(end, y, literal(" "), theme.strong)
@@ -196,7 +207,7 @@ class _Painter:
         """A queue in one row: name, bar, count."""
         canvas, x, width = self.canvas, self.cols.queue_x, self.cols.queue_width
         names = min(self.names, width - COMPACT_BAR - COMPACT_COUNT - 2)
-        canvas.put(x, self.top + y, safe_text(queue_title(node)), self.theme.strong, width=names)
+        canvas.put(x, self.top + y, self._named(queue_title(node), names), self.theme.strong, width=names)
         bar = min(width - names - COMPACT_COUNT - 2, 20)
         self._bar(node, x + names + 1, self.top + y, bar, colour)
         count = right(texts.short(node.depth), COMPACT_COUNT)
@@ -230,7 +241,9 @@ class _Painter:
         except ValueError:
             style = theme.text
         if is_dead(member):
-            self.canvas.put(x - 2, self.top + y, literal("✗"), theme.broken)
+            gone = member.state == WorkerState.GONE  # it finished and left: nothing went wrong
+            glyph = literal("–") if gone else literal("✗")
+            self.canvas.put(x - 2, self.top + y, glyph, theme.dim if gone else theme.broken)
         mark = _STATE_MARKS.get(member.state, "")
         name = safe_text(f"{member.name} {mark}" if mark else member.name)
         end = self.canvas.put(x, self.top + y, name, style, width=self.cols.member_width)
@@ -265,9 +278,10 @@ class _Painter:
         if edge.kind == "dead":
             if self.nodes[edge.source].kind == "destination":
                 return SafeText("")
-            rate = str(texts.rate(edge.rate_per_s)) if edge.rate_per_s is not None else ""
-            reason = fit(safe_text(edge.label), max(room - len(rate) - 3, 0))
-            return safe_text(" ".join(part for part in ("✗", reason, rate) if part))
+            rate = f"✗ {texts.rate(edge.rate_per_s)}" if edge.rate_per_s is not None else "✗"
+            spare = room - len(rate) - 2
+            reason = fit(safe_text(edge.label), spare) if spare >= min(len(edge.label), _LEAST_REASON) else ""
+            return safe_text(f"{rate}, {reason}" if reason else rate)
         gap = self.cols.queue_x - self.cols.destination_x - self.cols.destination_width
         rate = str(texts.rate(edge.rate_per_s)) if gap >= _MIN_RATE_GAP and edge.rate_per_s is not None else ""
         return safe_text(" ".join(part for part in (edge.label, rate) if part))
