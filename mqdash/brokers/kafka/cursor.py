@@ -20,33 +20,36 @@ _MARK: Final = "mqdash1:"
 
 
 class Cursor:
-    """`offset`: all before it are removed; `removed`: offsets behind it that are, too."""
+    """`offset`: all before it are removed; `removed`: offsets behind it that are, too; `by`: the transaction that said so."""
 
-    def __init__(self, offset: int, removed: Iterable[int] = ()) -> None:
+    def __init__(self, offset: int, removed: Iterable[int] = (), by: str = "") -> None:
         self.offset = offset
+        self.by = by
         self.removed = {one for one in removed if one >= offset}
         self._advance()
 
     @classmethod
     def read(cls, offset: int, metadata: str, *, start: int, end: int) -> Cursor:
         """From what was committed; without a sensible commit nothing is removed. [start, end) is what the log holds."""
+        runs, _, by = metadata.removeprefix(_MARK).partition(":") if metadata.startswith(_MARK) else ("", "", "")
         if not start <= offset <= end:  # retention overtook it, or the topic was made anew
-            offset, kept = (start, _marks(offset, metadata)) if offset < start else (start, iter(()))
+            offset, kept = (start, _marks(offset, runs)) if offset < start else (start, iter(()))
         else:
-            kept = _marks(offset, metadata)
-        return cls(offset, (one for one in kept if one < end))
+            kept = _marks(offset, runs)
+        return cls(offset, (one for one in kept if one < end), by)
 
     def holds(self, offset: int) -> bool:
         """Whether the record at this offset is not removed."""
         return offset >= self.offset and offset not in self.removed
 
-    def with_removed(self, offsets: Iterable[int]) -> Cursor:
-        """A cursor that has these removed as well."""
-        return Cursor(self.offset, self.removed | set(offsets))
+    def with_removed(self, offsets: Iterable[int], by: str = "") -> Cursor:
+        """A cursor that has these removed as well, by that transaction."""
+        return Cursor(self.offset, self.removed | set(offsets), by)
 
     def metadata(self) -> str | None:
         """The marks as text for the commit; None when they do not fit beside an offset."""
-        text = _MARK + base64.urlsafe_b64encode(b"".join(map(_varint, self._runs()))).decode() if self.removed else ""
+        runs = base64.urlsafe_b64encode(b"".join(map(_varint, self._runs()))).decode() if self.removed else ""
+        text = _MARK + runs + (f":{self.by}" if self.by else "")
         return text if len(text) <= METADATA_LIMIT else None
 
     def _advance(self) -> None:
@@ -68,12 +71,10 @@ class Cursor:
         yield run
 
 
-def _marks(offset: int, metadata: str) -> Iterator[int]:
+def _marks(offset: int, runs: str) -> Iterator[int]:
     """The marked offsets; text that is not ours marks none."""
-    if not metadata.startswith(_MARK):
-        return
     try:
-        numbers = list(_numbers(base64.urlsafe_b64decode(metadata[len(_MARK) :].encode("ascii"))))
+        numbers = list(_numbers(base64.urlsafe_b64decode(runs.encode("ascii"))))
     except (binascii.Error, ValueError):
         return
     for kept, removed in zip(numbers[::2], numbers[1::2], strict=False):

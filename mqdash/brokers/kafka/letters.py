@@ -161,12 +161,12 @@ def _holds(cursors: dict[TopicPartition, Cursor], letter: Delivery) -> bool:
 
 
 def with_removed(
-    cursors: dict[TopicPartition, Cursor], letters: Sequence[Delivery]
+    cursors: dict[TopicPartition, Cursor], letters: Sequence[Delivery], by: str = ""
 ) -> dict[TopicPartition, Cursor] | None:
     """The cursors of the partitions these letters lie in, with them removed; None when one would not fit."""
     offsets: dict[TopicPartition, list[int]] = {}
     for letter in letters:
         assert isinstance(letter.claim, RecordClaim)
         offsets.setdefault(place_of(letter), []).append(letter.claim.offset)
-    moved = {place: cursors[place].with_removed(removed) for place, removed in offsets.items()}
+    moved = {place: cursors[place].with_removed(removed, by) for place, removed in offsets.items()}
     return None if any(cursor.metadata() is None for cursor in moved.values()) else moved

@@ -8,9 +8,10 @@ letter. What a lost answer meant is read from the cursor afterwards.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from typing import TYPE_CHECKING, Any, Final
 
-from aiokafka.errors import IllegalOperation, KafkaError
+from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 
 from mqdash.brokers.kafka.errors import refusal, translated
 from mqdash.brokers.kafka.letters import FULL, place_of, with_removed
@@ -35,7 +36,14 @@ LOOK_LIMIT_S: Final = 5.0
 STEP_LIMIT_S: Final = 15.0
 SETTLED: Final = Outcome(Settled.SETTLED)
 STALE: Final = Outcome(Settled.STALE, "it was removed elsewhere meanwhile")
+TAKEN_OVER: Final = Outcome(Settled.FAILED, "another mqdash replays from this topic; nothing was moved")
+TAKEOVERS: Final = 5
+"""How often a move that was shut out is begun again."""
 _Pair = tuple["Delivery", "Outgoing"]
+
+
+class ShutOut(Exception):
+    """Another producer has our transactional id now, so our transaction was aborted."""
 
 
 class Aborted(Exception):
@@ -63,31 +71,59 @@ class Transactions:
             return None
         except BrokerError as error:
             return [Outcome(Settled.FAILED, f"{error.text}; nothing was sent")] * len(letters)
-        outcomes = {index: STALE for index, letter in enumerate(letters) if not self._holds(letter)}
-        pairs = {index: pair for index, pair in enumerate(zip(letters, copies, strict=True)) if index not in outcomes}
-        if pairs:
-            outcomes |= zip(pairs, await self._move_all(list(pairs.values())), strict=True)
-        return [outcomes[index] for index in range(len(letters))]
+        outcomes: dict[int, Outcome] = {}
+        left = dict(enumerate(zip(letters, copies, strict=True)))
+        for _ in range(TAKEOVERS):
+            outcomes |= {index: STALE for index, (letter, _) in left.items() if not self._holds(letter)}
+            left = {index: pair for index, pair in left.items() if index not in outcomes}
+            try:
+                if left:
+                    outcomes |= zip(left, await self._move_all(list(left.values())), strict=True)
+                break
+            except ShutOut:
+                continue
+            except BrokerError as error:
+                outcomes |= dict.fromkeys(left, Outcome(Settled.FAILED, f"{error.text}; nothing was moved"))
+                break
+        return [outcomes.get(index, TAKEN_OVER) for index in range(len(letters))]
 
     async def _move_all(self, pairs: list[_Pair]) -> list[Outcome]:
-        """All in one transaction; when one of them spoils it, each in its own."""
+        """All in one transaction; when one of them spoils it, each in its own.
+
+        Raises:
+            ShutOut: nothing of it happened, and the cursors are read anew.
+            BrokerError: likewise, and no new producer could be opened.
+        """
         outcome = await self._move_once(pairs)
         if outcome.settled is not Settled.FAILED or len(pairs) == 1:
             return [outcome] * len(pairs)
-        return [await self._move_once([pair]) for pair in pairs]
+        return [await self._alone(pair) for pair in pairs]
+
+    async def _alone(self, pair: _Pair) -> Outcome:
+        try:
+            await self._ready()
+            return await self._move_once([pair]) if self._holds(pair[0]) else STALE
+        except ShutOut:
+            return TAKEN_OVER
+        except BrokerError as error:
+            return Outcome(Settled.FAILED, f"{error.text}; nothing was moved")
 
     async def _move_once(self, pairs: Sequence[_Pair]) -> Outcome:
-        moved = with_removed(self._cursors, [letter for letter, _ in pairs])
+        by = secrets.token_hex(4)
+        moved = with_removed(self._cursors, [letter for letter, _ in pairs], by)
         if moved is None:
             return Outcome(Settled.FAILED, FULL)
         try:
-            await self._ready()
             async with asyncio.timeout(STEP_LIMIT_S):
                 await self._transact(pairs, moved)
         except Aborted as error:
             return Outcome(Settled.FAILED, f"{error}; nothing was moved")
-        except (KafkaError, IllegalOperation, TimeoutError, BrokerError) as error:
-            return await self._found_out(pairs, error)
+        except ProducerFenced:
+            await self._drop()
+            await self._ready()
+            raise ShutOut from None
+        except (KafkaError, IllegalOperation, TimeoutError) as error:
+            return await self._found_out(by, pairs[0][0], error)
         self._cursors |= moved
         return SETTLED
 
@@ -128,17 +164,19 @@ class Transactions:
         )
         return future
 
-    async def _found_out(self, pairs: Sequence[_Pair], error: BaseException) -> Outcome:
+    async def _found_out(self, by: str, letter: Delivery, error: BaseException) -> Outcome:
         """No answer: a new producer ends the transaction either way, and the cursor then tells which."""
         why = "no answer in time" if isinstance(error, TimeoutError) else translated("", error).text
         await self._drop()
         try:
             await self._ready()
         except BrokerError as again:
-            return Outcome(Settled.UNKNOWN, f"{why}, then {again.text}: moved or not, but never both or half")
-        if any(self._holds(letter) for letter, _ in pairs):
-            return Outcome(Settled.FAILED, f"the transaction did not end ({why}); nothing was moved")
-        return SETTLED
+            return Outcome(Settled.UNKNOWN, f"{why}, then {again.text}: moved or not, but not by half")
+        if self._cursors[place_of(letter)].by == by:
+            return SETTLED
+        if not self._holds(letter):
+            return STALE
+        return Outcome(Settled.FAILED, f"the transaction did not end ({why}); nothing was moved")
 
     async def _ready(self) -> None:
         """Have a producer, and the cursors as they are while nobody else can move them.

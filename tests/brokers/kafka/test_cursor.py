@@ -10,7 +10,7 @@ def test_K23_a_done_prefix_moves_the_cursor_and_the_rest_is_marked() -> None:
     cursor = Cursor(5).with_removed([5, 6, 9])
     assert (cursor.offset, cursor.removed) == (7, {9})
     cursor = cursor.with_removed([7, 8])
-    assert (cursor.offset, cursor.removed, cursor.metadata()) == (10, set(), "")
+    assert (cursor.offset, cursor.removed, cursor.metadata()) == (10, set(), "mqdash1:")
     assert [cursor.holds(offset) for offset in (4, 9, 10)] == [False, False, True]
 
 
@@ -21,6 +21,13 @@ def test_what_is_committed_is_read_back(offset: int, behind: set[int]) -> None:
     assert metadata is not None
     again = Cursor.read(cursor.offset, metadata, start=0, end=offset + 4000)
     assert (again.offset, again.removed) == (cursor.offset, cursor.removed)
+
+
+def test_a_commit_says_which_transaction_made_it() -> None:
+    for removed in ({0}, {5, 7}):
+        cursor = Cursor(0).with_removed(removed, "4f2a")
+        again = Cursor.read(cursor.offset, cursor.metadata() or "", start=0, end=9)
+        assert (again.offset, again.removed, again.by) == (cursor.offset, cursor.removed, "4f2a")
 
 
 def test_marks_that_do_not_fit_beside_an_offset_are_not_cut() -> None:
