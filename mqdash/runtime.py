@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import msgspec
 
-from mqdash.brokers.registry import check_supported, connector_for
+from mqdash.brokers.registry import connector_for
 from mqdash.brokers.supervise import Link
 from mqdash.brokers.url import BrokerUrl, parse_url
 from mqdash.bus import EventBus
@@ -89,7 +89,6 @@ def lab_target(
         place, profile = parse_url(f"embedded://{_EMBEDDED[found.families[0]]}"), None
     else:
         place, profile = resolve(url, config, env) if config is not None else (parse_url(url), None)
-        check_supported(place)
     writable = place.embedded or place.loopback or write or (profile is not None and profile.writable)
     if not writable:
         msg = f"a lab writes to its broker, and {place.safe} is not on this machine: add --write to allow it"
@@ -118,7 +117,6 @@ def attach_targets(given: Sequence[str], config: Config, env: Mapping[str, str],
     targets: list[Target] = []
     for text in given:
         url, profile = resolve(text, config, env)
-        check_supported(url)
         if profile is not None:
             writable, name = profile.writable or write, text[1:]
         else:

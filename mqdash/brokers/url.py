@@ -117,6 +117,12 @@ def parse_url(text: str) -> BrokerUrl:
         path=unquote(parts.path[1:]) or ("/" if base == "amqp" else ""),
         options=_options(parts.query, base, scheme),
     )
+    if scheme == "redis+sentinel" and not url.path:
+        raise UrlError("a redis+sentinel:// URL names its service: redis+sentinel://host1,host2/service")
+    if scheme == "redis+cluster" and url.path:
+        raise UrlError("a redis+cluster:// URL has no path: a cluster has no numbered databases")
+    if scheme in {"redis", "rediss"} and len(url.hosts) > 1:
+        raise UrlError(f"an {scheme}:// URL names one host; several are redis+sentinel:// or redis+cluster://")
     if scheme in {"redis", "rediss"} and url.path and not (url.path.isascii() and url.path.isdecimal()):
         raise UrlError(f"malformed {scheme}:// URL: the database {_harmless(url.path)} is not a number")
     return url

@@ -44,7 +44,7 @@ LOGIN = f"guest:{CANARY}@"
         pytest.param([f"amqp://{LOGIN}h/?ca=/etc/ca.pem"], ["ca", "amqps://"], id="ca without TLS"),
         pytest.param([f"redis://:{CANARY}@h/first"], ["database", "'first'"], id="database not a number"),
         pytest.param([f"kafka://u:{CANARY}@h?sasl=magic"], ["sasl", "'magic'", "plain"], id="unknown sasl"),
-        pytest.param([f"redis+cluster://u:{CANARY}@h"], ["not supported yet"], id="no adapter yet"),
+        pytest.param([f"redis+sentinel://u:{CANARY}@h"], ["names its service"], id="no service"),
         pytest.param(["embedded://nats"], ["unknown embedded broker", "rabbitmq"], id="unknown embedded"),
         pytest.param(["embedded://rabbitmq?version=9"], ["RabbitMQ 9", "3.10"], id="unknown embedded version"),
         pytest.param(["@shop"], ["no profile called @shop"], id="unknown profile"),
@@ -148,7 +148,7 @@ async def test_65_a_terminal_that_cannot_draw(tmp_path: Path) -> None:
 
 
 async def test_bad_targets_of_the_dashboard_are_refused_before_the_screen_opens(tmp_path: Path) -> None:
-    for url in (f"amqp://{LOGIN}h:x", f"amqp://{LOGIN}h?management=http://[", f"redis+sentinel://u:{CANARY}@h/m"):
+    for url in (f"amqp://{LOGIN}h:x", f"amqp://{LOGIN}h?management=http://[", f"redis+cluster://u:{CANARY}@h/m"):
         assert_refused(await run("embedded://kafka", url, home=tmp_path, tty=True))
 
 

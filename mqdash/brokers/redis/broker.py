@@ -15,10 +15,10 @@ from mqdash.brokers.redis.lease import IN_ONE, RedisLease
 from mqdash.brokers.redis.publisher import RedisPublisher
 from mqdash.brokers.redis.requester import RedisRequester
 from mqdash.brokers.redis.roster import RedisMembership
-from mqdash.brokers.redis.session import Session, reachable
 from mqdash.brokers.redis.settling import Settler
 from mqdash.brokers.redis.subscription import RedisSubscription
-from mqdash.errors import BrokerError, NotFound
+from mqdash.brokers.redis.ways import way_to
+from mqdash.errors import BrokerError, BrokerUnavailable, NotFound
 from mqdash.model.broker import BrokerInfo, LeaseInfo
 from mqdash.model.delivery import Delivery, EntryClaim
 from mqdash.model.message import Family
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from mqdash.brokers.base import Broker, Observer
+    from mqdash.brokers.redis.session import Session
+    from mqdash.brokers.redis.ways import Way
     from mqdash.brokers.url import BrokerUrl
     from mqdash.clock import Clock
     from mqdash.model.delivery import Measurement
@@ -56,14 +58,14 @@ class RedisConnector:
         return await self._open(RedisBroker)
 
     async def _open(self, kind: type[Opened]) -> Opened:
-        await reachable(self.url)
-        session = await Session.open(self.url, "mqdash")
+        way = await way_to(self.url)
+        session = await way.routed("mqdash")
         try:
             version = await _version(session)
         except BaseException:
             await session.close()
             raise
-        return kind(self.url, session, version, clock=self._clock, known=self._known)
+        return kind(self.url, way, session, version, clock=self._clock, known=self._known)
 
 
 class RedisLife(Life):
@@ -71,7 +73,7 @@ class RedisLife(Life):
 
     writable = False
 
-    def __init__(self, url: BrokerUrl, session: Session, version: str, *, clock: Clock, known: Known) -> None:
+    def __init__(self, url: BrokerUrl, way: Way, session: Session, version: str, *, clock: Clock, known: Known) -> None:
         super().__init__(url.safe, clock)
         self.info = BrokerInfo(
             family=Family.REDIS_STREAMS,
@@ -83,11 +85,11 @@ class RedisLife(Life):
             ),
             notes=NOTES,
         )
-        self._url = url
+        self._way = way
         self._session = session
         self._known = known
         session.ended = self.end
-        self.watch(lambda: session.call("PING"))
+        self.watch(lambda: way.probe(session))
 
     async def catalog(self, *, prefix: str = "", after: str | None = None, limit: int = 500) -> Page:
         """Up to `limit` streams with their groups and consumers, and channels."""
@@ -140,8 +142,8 @@ class RedisBroker(RedisLife):
 
     writable = True
 
-    def __init__(self, url: BrokerUrl, session: Session, version: str, *, clock: Clock, known: Known) -> None:
-        super().__init__(url, session, version, clock=clock, known=known)
+    def __init__(self, url: BrokerUrl, way: Way, session: Session, version: str, *, clock: Clock, known: Known) -> None:
+        super().__init__(url, way, session, version, clock=clock, known=known)
         self._rng = random.Random()  # noqa: S311 - correlation ids, no secret
 
     async def declare(self, topology: Topology) -> None:
@@ -173,7 +175,7 @@ class RedisBroker(RedisLife):
     async def publisher(self, *, name: str, window: int = 1000) -> AsyncIterator[RedisPublisher]:
         """A publishing connection."""
         self.check()
-        session = await Session.open(self._url, name)
+        session = await self._way.routed(name)
         link = RedisPublisher(self, name, session, window=window, declared=self._known.destinations)
         try:
             yield link
@@ -198,9 +200,9 @@ class RedisBroker(RedisLife):
         self.check()
         await self._check_group(queue)
         grave = dead_letter or self._known.graves.get(queue) or Route(dlq_name(queue.name))
-        reader = await Session.open(self._url, name)
+        reader = await self._way.session(name, queue.name)
         try:
-            writer = await Session.open(self._url, f"{name}-settles")
+            writer = await self._way.session(f"{name}-settles", queue.name)
         except BaseException:
             await reader.close()
             raise
@@ -224,7 +226,7 @@ class RedisBroker(RedisLife):
     async def subscribe(self, channels: Sequence[str], *, name: str) -> AsyncIterator[RedisSubscription]:
         """A subscriber of channels and patterns, subscribed when the context is entered."""
         self.check()
-        link = RedisSubscription(self, name, await Session.open(self._url, name), channels)
+        link = RedisSubscription(self, name, await self._way.session(name), channels)
         try:
             await link.open()
             with self._known.listens(channels):
@@ -237,13 +239,14 @@ class RedisBroker(RedisLife):
         """A request stream and a reply list: Redis has one way, whatever `direct` says."""
         del direct
         self.check()
-        asking = await Session.open(self._url, name)
+        reply_list = f"mqdash:reply:{name}:{self._rng.getrandbits(64):016x}"
+        asking = await self._way.routed(name)
         try:
-            listening = await Session.open(self._url, f"{name}-replies")
+            listening = await self._way.session(f"{name}-replies", reply_list)
         except BaseException:
             await asking.close()
             raise
-        link = RedisRequester(self, name, asking=asking, listening=listening, rng=self._rng)
+        link = RedisRequester(self, name, reply_list, asking=asking, listening=listening, rng=self._rng)
         try:
             yield link
         finally:
@@ -257,7 +260,7 @@ class RedisBroker(RedisLife):
         letters = await self._newest(queue, limit)
         total = await self._session.call("XLEN", queue.name)
         info = LeaseInfo(total=total, order="newest", held=False, cost="reading is free", in_one=IN_ONE)
-        yield RedisLease(info, letters, self._session, queue.name, slots=False)
+        yield RedisLease(info, letters, self._session, queue.name, slots=self._way.slots)
 
     async def enroll(self, roster: str, *, name: str) -> RedisMembership:
         """Register on a sorted set of that name."""
@@ -275,9 +278,15 @@ class RedisBroker(RedisLife):
 
 
 async def _version(session: Session) -> str:
-    """From INFO, when we may ask; Valkey tells its own."""
-    result = (await session.run([("INFO", "server")]))[0]
-    if not isinstance(result, bytes):
-        return ""
-    lines = dict(line.split(":", 1) for line in result.decode().splitlines() if ":" in line)
+    """From INFO, when we may ask; Valkey tells its own.
+
+    Raises:
+        BrokerUnavailable: it still reads its data: every other command would be refused (LOADING).
+    """
+    results = await session.run([("INFO", "server"), ("INFO", "persistence")])
+    texts = [one.decode() for one in results if isinstance(one, bytes)]
+    lines = dict(line.split(":", 1) for text in texts for line in text.splitlines() if ":" in line)
+    if lines.get("loading") == "1":
+        done = float(lines.get("loading_loaded_perc", "0"))
+        raise BrokerUnavailable(session.broker, f"the broker is loading its dataset, {done:.0f} %")
     return lines.get("valkey_version") or lines.get("redis_version", "")

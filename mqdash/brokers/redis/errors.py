@@ -48,31 +48,46 @@ def translated(broker: str, error: BaseException, *, what: str = "") -> BrokerEr
         return error
     if isinstance(error, redis.NoPermissionError):
         return AccessRefused(broker, f"logged in, but a right is missing{about}")
-    if isinstance(error, redis.ResponseError):
-        return _told(broker, str(error), about)
+    if isinstance(error, redis.ResponseError) or code_of(error):
+        return _told(broker, error, about)
     return ConnectionLost(broker, f"{cause_of(error)}{about}")
 
 
-def _told(broker: str, text: str, about: str) -> BrokerError:
-    code = text.partition(" ")[0]
+def _told(broker: str, error: BaseException, about: str) -> BrokerError:
+    code = code_of(error)
     if code in {"NOGROUP", "UNBLOCKED"}:
         return ConsumerCancelled(broker, f"stream or group was deleted{about}")
     if code == "WRONGTYPE":
         return Conflict(broker, f"that key is no stream{about}")
-    return BrokerError(broker, f"{reason(text)}{about}")
+    return BrokerError(broker, f"{reason(error)}{about}")
 
 
-def reason(text: str) -> str:
+def code_of(error: BaseException) -> str:
+    """The first word of a server's error, "" of any other; redis-py takes it off the text of those it has classes for."""
+    if not isinstance(error, redis.RedisError):
+        return ""
+    taken = getattr(error, "status_code", None)
+    if isinstance(taken, str):
+        return taken
+    first = str(error).partition(" ")[0]
+    return first if isinstance(error, redis.ResponseError) and first.isupper() else ""
+
+
+def reason(error: BaseException) -> str:
     """A server's error in its words, cut; the common ones explained."""
     explained = {
         "OOM": "the broker is out of memory and refuses writes (OOM)",
         "READONLY": "the node is a replica and refuses writes (READONLY)",
         "MISCONF": "the broker cannot save to disk and refuses writes (MISCONF)",
+        "BUSY": "a script runs on the broker and holds up everything (BUSY); SCRIPT KILL ends it",
+        "NOSCRIPT": "the broker forgot a script while it was used (NOSCRIPT)",
+        "CROSSSLOT": "the keys live on different nodes of the cluster (CROSSSLOT)",
+        "CLUSTERDOWN": "the cluster has nobody for this slot now (CLUSTERDOWN)",
         "LOADING": "the broker is loading its data (LOADING)",
         "WRONGTYPE": "that key holds something else (WRONGTYPE)",
         "NOPERM": "a right is missing (NOPERM)",
     }
-    return explained.get(text.partition(" ")[0], text[:_LONGEST])
+    return explained.get(code_of(error), str(error)[:_LONGEST])
 
 
 def cause_of(error: BaseException) -> str:

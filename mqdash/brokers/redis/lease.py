@@ -62,8 +62,7 @@ def _moved(result: Any, target: str) -> Outcome:
     if isinstance(result, Lost):
         return Outcome(Settled.UNKNOWN, f"{result}; replaying it again cannot make a duplicate")
     if isinstance(result, Exception):
-        text = str(result)
-        why = f"there is no stream {target!r}" if "NOTARGET" in text else reason(text)
+        why = f"there is no stream {target!r}" if "NOTARGET" in str(result) else reason(result)
         return Outcome(Settled.FAILED, f"{why}; nothing was sent or removed")
     return Outcome(Settled.SETTLED) if result else Outcome(Settled.STALE, GONE)
 
@@ -72,5 +71,5 @@ def _removed(result: Any) -> Outcome:
     if isinstance(result, Lost):
         return Outcome(Settled.UNKNOWN, str(result))
     if isinstance(result, Exception):
-        return Outcome(Settled.FAILED, f"{reason(str(result))}; nothing was removed")
+        return Outcome(Settled.FAILED, f"{reason(result)}; nothing was removed")
     return Outcome(Settled.SETTLED) if result else Outcome(Settled.SETTLED, "it was gone already")

@@ -142,16 +142,19 @@ async def catalog(
 
 async def _streams(session: Session, prefix: str) -> tuple[set[str], bool]:
     names: set[str] = set()
-    cursor, looked = b"0", 0
-    while looked < SCANNED_AT_MOST:
-        # Our dead-letter streams begin with a brace: they belong to the page of their stream.
-        cursor, found = await session.call("SCAN", cursor, "COUNT", SCAN_STEP, "TYPE", "stream")
-        looked += SCAN_STEP
-        texts = (name.decode("utf-8", "replace") for name in found)
-        names |= {name for name in texts if name.removeprefix("{").startswith(prefix)}
-        if cursor == b"0":
-            return names, True
-    return names, False
+    complete = True
+    for node in await session.each():
+        cursor, looked = b"0", 0
+        while looked < SCANNED_AT_MOST:
+            # Our dead-letter streams begin with a brace: they belong to the page of their stream.
+            cursor, found = await node.call("SCAN", cursor, "COUNT", SCAN_STEP, "TYPE", "stream")
+            looked += SCAN_STEP
+            texts = (name.decode("utf-8", "replace") for name in found)
+            names |= {name for name in texts if name.removeprefix("{").startswith(prefix)}
+            if cursor == b"0":
+                break
+        complete = complete and cursor == b"0"
+    return names, complete
 
 
 async def _stream_entities(session: Session, name: str, known: Known) -> list[Entity]:

@@ -63,7 +63,7 @@ class RedisPublisher(Link):
         if isinstance(results[0], Lost):
             return Receipt(Sent.UNKNOWN, str(results[0]))
         if isinstance(results[0], Exception):
-            return Receipt(Sent.REFUSED, reason(str(results[0])))
+            return Receipt(Sent.REFUSED, reason(results[0]))
         return Receipt(Sent.CONFIRMED)
 
     def is_channel(self, outgoing: Outgoing) -> bool:
@@ -90,7 +90,7 @@ class RedisPublisher(Link):
         if isinstance(result, Lost):
             return Receipt(Sent.UNKNOWN, str(result))
         if isinstance(result, Exception):
-            return Receipt(Sent.REFUSED, reason(str(result)))
+            return Receipt(Sent.REFUSED, reason(result))
         if self.is_channel(outgoing):
             return Receipt(Sent.CONFIRMED, "" if result else NO_SUBSCRIBER, str(result))
         return Receipt(Sent.CONFIRMED, "", result.decode())

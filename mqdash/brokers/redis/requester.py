@@ -28,10 +28,12 @@ _BATCH: Final = 100
 class RedisRequester(Link):
     """See `mqdash.brokers.base.Requester`: one connection asks, one waits at the list."""
 
-    def __init__(self, life: Life, name: str, *, asking: Session, listening: Session, rng: Random) -> None:
+    def __init__(
+        self, life: Life, name: str, reply_list: str, *, asking: Session, listening: Session, rng: Random
+    ) -> None:
         super().__init__(life, name)
         self._waiting = Waiting(life.clock, rng)
-        self._list = f"mqdash:reply:{name}:{self._waiting.new_id()}"
+        self._list = reply_list
         self._asking = asking
         self._listening = listening
         asking.ended = listening.ended = self.end
@@ -65,7 +67,7 @@ class RedisRequester(Link):
         if isinstance(result, Lost):
             return Reply(answer=Answer.UNKNOWN, detail=str(result))
         missing = f"there is no request stream {route.destination!r}"
-        return Reply(answer=Answer.RETURNED, detail=missing if result is None else reason(str(result)))
+        return Reply(answer=Answer.RETURNED, detail=missing if result is None else reason(result))
 
     async def _listen(self) -> None:
         while self.cause is None:
@@ -73,7 +75,7 @@ class RedisRequester(Link):
             first = (await self._listening.run([wait], limit_s=BLOCK_S + SILENCE_LIMIT_S))[0]
             if not isinstance(first, list):
                 if isinstance(first, Exception) and not isinstance(first, Lost):
-                    self.end(reason(str(first)))
+                    self.end(reason(first))
                 continue
             more = (await self._listening.run([("LPOP", self._list, _BATCH)]))[0]
             for data in (first[1], *(more if isinstance(more, list) else ())):

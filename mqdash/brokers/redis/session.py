@@ -16,7 +16,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from mqdash.brokers.life import CONNECT_LIMIT_S
 from mqdash.brokers.reach import greet, tls_context
-from mqdash.brokers.redis.errors import cause_of, login_error, translated
+from mqdash.brokers.redis.errors import cause_of, code_of, login_error, translated
 from mqdash.errors import BrokerUnavailable, ConnectionLost
 
 if TYPE_CHECKING:
@@ -86,6 +86,10 @@ class Session:
             raise translated(self.broker, result)
         return result
 
+    async def each(self) -> list[Session]:
+        """The nodes behind this session: itself."""
+        return [self]
+
     async def scripts(self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
         """Run a script once per (keys, arguments), in one go; results as `run` gives them."""
         hashed = [("EVALSHA", script.sha, len(keys), *keys, *arguments) for keys, arguments in calls]
@@ -113,8 +117,10 @@ class Session:
     async def _reply(self) -> Any:
         try:
             return await self.connection.read_response(disconnect_on_error=False)
-        except ResponseError as error:
-            return error
+        except RedisError as error:
+            if isinstance(error, ResponseError) or code_of(error):
+                return error  # an answer: redis-py counts LOADING and NOAUTH among lost connections
+            raise
 
     def _die(self, cause: str) -> None:
         if self.cause is None:

@@ -106,5 +106,5 @@ def _outcome(result: Any) -> Outcome:
     if isinstance(result, Lost):
         return Outcome(Settled.UNKNOWN, str(result))
     if isinstance(result, Exception):
-        return Outcome(Settled.FAILED, f"{reason(str(result))}; nothing was removed")
+        return Outcome(Settled.FAILED, f"{reason(result)}; nothing was removed")
     return SETTLED if result else STALE

@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mqdash.brokers.registry import connector_for
 from mqdash.brokers.url import parse_url
-from mqdash.clock import SystemClock
 from mqdash.errors import UrlError
 from mqdash.model.message import Family
 
@@ -25,6 +23,14 @@ CANARY = "s3cr3t-canary"
         ("amqps://u:p@h/shop", Family.RABBITMQ, (("h", 5671),), "shop", "amqps://u@h:5671/shop"),
         ("kafka://a,b:9", Family.KAFKA, (("a", 9092), ("b", 9)), "", "kafka://a:9092,b:9"),
         ("redis://:pw@[::1]:7/2", Family.REDIS_STREAMS, (("::1", 7),), "2", "redis://[::1]:7/2"),
+        (
+            "redis+sentinel://u:p@a,b:9/shop",
+            Family.REDIS_STREAMS,
+            (("a", 26379), ("b", 9)),
+            "shop",
+            "redis+sentinel://u@a:26379,b:9/shop",
+        ),
+        ("redis+cluster://a,b:9", Family.REDIS_STREAMS, (("a", 6379), ("b", 9)), "", "redis+cluster://a:6379,b:9"),
         ("embedded://kafka", Family.KAFKA, (), "kafka", "embedded://kafka"),
     ],
 )
@@ -45,6 +51,9 @@ def test_a_url_is_read(text: str, family: Family, hosts: object, path: str, safe
         ("amqp://a,b", "names one host"),
         ("amqp://h?magement=x", "unknown option"),
         ("embedded://nats", "unknown embedded broker"),
+        ("redis+sentinel://h", "names its service"),
+        ("redis+cluster://h/2", "has no path"),
+        ("redis://a,b", "names one host"),
     ],
 )
 def test_a_bad_url_is_refused_in_words(text: str, says: str) -> None:
@@ -85,11 +94,6 @@ def test_only_this_machine_is_loopback() -> None:
     assert parse_url("amqp://127.0.0.9").loopback
     assert parse_url("redis://[::1]").loopback
     assert not parse_url("kafka://localhost,example.org").loopback
-
-
-def test_an_adapter_that_does_not_exist_yet_is_said() -> None:
-    with pytest.raises(UrlError, match="not supported yet"):
-        connector_for(parse_url("redis+sentinel://h/s"), clock=SystemClock())
 
 
 @given(st.text())
