@@ -162,6 +162,7 @@ class Transactions:
             timestamp_ms=native.timestamp_ms,
             headers=wire_headers(message),
         )
+        future.add_done_callback(_seen)  # when one fails first, nobody asks for the others
         return future
 
     async def _found_out(self, by: str, letter: Delivery, error: BaseException) -> Outcome:
@@ -211,3 +212,8 @@ class Transactions:
     async def close(self) -> None:
         """Stop the producer, if there ever was one."""
         await self._drop()
+
+
+def _seen(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
