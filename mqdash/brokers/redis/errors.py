@@ -34,8 +34,8 @@ def login_error(url: BrokerUrl, error: BaseException) -> BrokerError:
     if isinstance(error, redis.AuthenticationError) or "NOAUTH" in text or "without any password" in text:
         asked = "" if url.password else " (the broker wants a password)"
         return LoginRefused(url.safe, f"login refused for user {user!r}{asked}")
-    if isinstance(error, redis.BusyLoadingError):
-        return BrokerUnavailable(url.safe, "the broker is loading its data")
+    if code_of(error) in {"LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN"}:
+        return BrokerUnavailable(url.safe, reason(error))
     if isinstance(error, redis.ConnectionError | redis.TimeoutError | OSError | TimeoutError):
         return BrokerUnavailable(url.safe, f"{url.address} closed the connection or did not answer during the login")
     return translated(url.safe, error)
@@ -87,7 +87,8 @@ def reason(error: BaseException) -> str:
         "WRONGTYPE": "that key holds something else (WRONGTYPE)",
         "NOPERM": "a right is missing (NOPERM)",
     }
-    return explained.get(code_of(error), str(error)[:_LONGEST])
+    text = explained.get(code_of(error), str(error)[:_LONGEST])
+    return f"{text}: {str(error).partition('. ')[0][:_LONGEST]}" if code_of(error) == "MISCONF" else text
 
 
 def cause_of(error: BaseException) -> str:

@@ -40,6 +40,7 @@ class RedisSubscription(Link):
         self._changed = asyncio.Event()
         self._heard_s = life.clock.monotonic()
         self._tasks: list[asyncio.Task[None]] = []
+        self._behind = False
 
     async def open(self) -> None:
         """Subscribe and wait until the broker has confirmed every channel and pattern.
@@ -96,12 +97,14 @@ class RedisSubscription(Link):
     async def _read(self) -> None:
         while self.cause is None:
             while len(self._arrived) >= BUFFERED:
+                self._behind = True
                 self._changed.clear()
                 await self._changed.wait()
             try:
                 self._hear(await self._session.connection.read_response(disconnect_on_error=False))
             except (RedisError, OSError) as error:
-                self.end(cause_of(error))
+                hint = "; it was read too slowly for client-output-buffer-limit pubsub (P5)" if self._behind else ""
+                self.end(cause_of(error) + hint)
 
     def _hear(self, reply: Any) -> int:
         """Keep a message; 1 when it was the confirmation of a subscription."""
