@@ -1,10 +1,11 @@
-"""RabbitMQ killed with -9 and restarted under the dashboard at 500 msgs/s: it says so, resumes by itself, loses nothing."""
+"""A broker killed with -9 and restarted under the dashboard: it says so, resumes by itself, loses nothing confirmed."""
 
 from __future__ import annotations
 
 import asyncio
 import tempfile
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mqdash.config import Config
@@ -19,8 +20,25 @@ from tests.support import until
 if TYPE_CHECKING:
     from tests.proof.part import Run
 
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """A scenario, its producer, and how many workers that take how long keep up with the rate."""
+
+    scenario: str
+    producer: str
+    pool: str
+    workers: int
+    work_s: float
+    rate_per_s: float
+
+
+LOADS = {
+    "rabbitmq": Load(scenario="orders", producer="shop", pool="W", workers=5, work_s=0.0005, rate_per_s=500.0),
+    "kafka": Load(scenario="clicks", producer="visitors", pool="C", workers=3, work_s=0.0005, rate_per_s=1000.0),
+}
 BROKERS = ("rabbitmq-3.10", "rabbitmq-4")
-RATE_PER_S = 500.0
+KAFKAS = ("kafka-4",)
 
 
 def screen_text(app: MqdashApp) -> str:
@@ -40,31 +58,32 @@ async def restart_under_load(name: str, *, before_s: float = 3.0, after_s: float
 
 async def _cycle(name: str, broker: Any, state_dir: str, *, before_s: float, after_s: float) -> Run:
     config = Config(state_dir=state_dir)
-    target = await asyncio.to_thread(lab_target, "orders", broker.url, config, {}, run="restart")  # reads its file
+    load = LOADS[broker.family]
+    target = await asyncio.to_thread(lab_target, load.scenario, broker.url, config, {}, run="restart")  # reads its file
     async with Runtime([target], config) as runtime:
         app = MqdashApp(runtime.store, runtime.bus, runtime.control, clock=runtime.clock)
         async with app.run_test(size=(120, 40)):
-            attachment = runtime.control.attachments["orders"]
+            attachment = runtime.control.attachments[load.scenario]
             lab = attachment.lab
             assert lab is not None
             port = await lab.ready()
             refs = [queue.ref for queue in lab.topology.queues]
             before = {found.queue: found for found in await port.measure(refs)}
-            runtime.control.scale("orders", "W", 5)
+            runtime.control.scale(load.scenario, load.pool, load.workers)
             for worker in list(lab.workers):
-                runtime.control.set_work("orders", worker, time_s=0.0005)
-            runtime.control.set_rate("orders", "shop", RATE_PER_S)
+                runtime.control.set_work(load.scenario, worker, time_s=load.work_s)
+            runtime.control.set_rate(load.scenario, load.producer, load.rate_per_s)
             await asyncio.sleep(before_s)  # the load, not a condition
-            rate_per_s = _rate(runtime)
-            confirmed_before = _confirmed(runtime)
+            rate_per_s = _rate(runtime, load)
+            confirmed_before = _confirmed(runtime, load)
             killed_s = time.monotonic()
             await asyncio.to_thread(broker.kill9)
             await until(lambda: attachment.link.state is not LinkState.UP, 15)
-            await until(lambda: "orders down" in screen_text(app), 15)
+            await until(lambda: f"{load.scenario} down" in screen_text(app), 15)
             said_s = time.monotonic() - killed_s
             await asyncio.to_thread(broker.restart)
             back_s = time.monotonic()
-            await until(lambda: _confirmed(runtime) > confirmed_before + 100, 30)
+            await until(lambda: _confirmed(runtime, load) > confirmed_before + 100, 30)
             resumed_s = time.monotonic() - back_s
             await asyncio.sleep(after_s)
             await lab.stop_producers()
@@ -73,7 +92,7 @@ async def _cycle(name: str, broker: Any, state_dir: str, *, before_s: float, aft
             counted = await count(lab, await lab.ready(), before)
             return {
                 "broker": name,
-                "confirmed": _confirmed(runtime),
+                "confirmed": _confirmed(runtime, load),
                 "lost": counted.lost,
                 "duplicates": lab.ledger.total().duplicates,
                 "unknown": lab.ledger.unknown,
@@ -87,11 +106,11 @@ async def _cycle(name: str, broker: Any, state_dir: str, *, before_s: float, aft
             }
 
 
-def _confirmed(runtime: Runtime) -> int:
+def _confirmed(runtime: Runtime, load: Load) -> int:
     rows = runtime.store.view().producers.rows
-    return next(row.total for row in rows if row.producer.name == "shop")
+    return next(row.total for row in rows if row.producer.name == load.producer)
 
 
-def _rate(runtime: Runtime) -> float:
+def _rate(runtime: Runtime, load: Load) -> float:
     rows = runtime.store.view().producers.rows
-    return next(row.rate_per_s for row in rows if row.producer.name == "shop")
+    return next(row.rate_per_s for row in rows if row.producer.name == load.producer)

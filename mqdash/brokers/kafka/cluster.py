@@ -7,24 +7,35 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 from aiokafka import TopicPartition
 from aiokafka.coordinator.protocol import ConsumerProtocol
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    KafkaError,
+    NotCoordinatorForGroupError,
+    for_code,
+)
 
 from mqdash.brokers.kafka.cursor import Cursor
 from mqdash.brokers.kafka.errors import translated
 from mqdash.brokers.kafka.records import LETTERS_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from aiokafka import AIOKafkaConsumer
     from aiokafka.admin import AIOKafkaAdminClient
 
 _DEAD = "Dead"
+_MOVING = (GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError, GroupLoadInProgressError)
+COORDINATOR_LIMIT_S: Final = 4.0
+"""How long a group may be without a coordinator before that is an error: a new cluster makes its offsets topic first."""
+COORDINATOR_EVERY_S: Final = 0.1
+Answer = TypeVar("Answer")
 
 
 class GroupMember(msgspec.Struct, frozen=True):
@@ -90,15 +101,13 @@ class Cluster:
 
     async def committed(self, group: str) -> dict[TopicPartition, int]:
         """The group's committed offsets, of all topics; partitions without one are left out."""
-        async with self.translated(group):
-            found = await self.admin.list_consumer_group_offsets(group)
+        found = await self._asked(group, self._offsets)
         return {place: committed.offset for place, committed in found.items() if committed.offset >= 0}
 
     async def cursors(self, topic: str, ends: Mapping[TopicPartition, Ends]) -> dict[TopicPartition, Cursor]:
         """What is removed of each partition of a dead-letter topic."""
         group = LETTERS_PREFIX + topic
-        async with self.translated(group):
-            found = await self.admin.list_consumer_group_offsets(group)
+        found = await self._asked(group, self._offsets)
         committed = {place: found[place] for place in ends if place in found and found[place].offset >= 0}
         return {
             place: Cursor.read(committed[place].offset, committed[place].metadata, start=bounds.start, end=bounds.end)
@@ -112,12 +121,30 @@ class Cluster:
 
         One group per question: aiokafka 0.14 misreads answers about two.
         """
-        async with self.translated(group):
-            answer = (await self.admin.describe_consumer_groups([group]))[0].groups[0]
-        error, _, state, _, _, members = answer[:6]
+        error, _, state, _, _, members = (await self._asked(group, self._described))[:6]
         if error or (state == _DEAD and group in await self.groups()):
             return None
         return tuple(_member(member) for member in members)
+
+    async def _offsets(self, group: str) -> dict[TopicPartition, Any]:
+        found: dict[TopicPartition, Any] = await self.admin.list_consumer_group_offsets(group)
+        return found
+
+    async def _described(self, group: str) -> Any:
+        answer = (await self.admin.describe_consumer_groups([group]))[0].groups[0]
+        if for_code(answer[0]) in _MOVING:
+            raise for_code(answer[0])
+        return answer
+
+    async def _asked(self, group: str, question: Callable[[str], Awaitable[Answer]]) -> Answer:
+        """Ask about a group; while its coordinator moves or starts, ask again (fault 28)."""
+        async with self.translated(group):
+            for _ in range(round(COORDINATOR_LIMIT_S / COORDINATOR_EVERY_S)):
+                try:
+                    return await question(group)
+                except _MOVING:
+                    await asyncio.sleep(COORDINATOR_EVERY_S)
+            return await question(group)
 
     async def groups(self) -> list[str]:
         """Names of all groups, by name."""

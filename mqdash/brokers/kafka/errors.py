@@ -24,6 +24,11 @@ _ACCESS = (
     kafka.TransactionalIdAuthorizationFailed,
 )
 _LOGIN = (kafka.SaslAuthenticationFailed, kafka.AuthenticationFailedError, kafka.UnsupportedSaslMechanismError)
+_COORDINATOR = (
+    kafka.GroupCoordinatorNotAvailableError,
+    kafka.NotCoordinatorForGroupError,
+    kafka.GroupLoadInProgressError,
+)
 _SILENT = (kafka.RequestTimedOutError, kafka.KafkaTimeoutError, asyncio.TimeoutError)
 _GONE = (
     kafka.KafkaConnectionError,
@@ -81,6 +86,8 @@ def translated(broker: str, error: BaseException, *, what: str = "") -> BrokerEr
         )
     if isinstance(error, kafka.InconsistentGroupProtocolError):
         return Conflict(broker, f"the group's members use another protocol or assignor{about}")
+    if isinstance(error, _COORDINATOR):
+        return BrokerError(broker, f"the group's coordinator is unknown or starting{about}; asked again by itself")
     if isinstance(error, _SILENT):
         return BrokerUnavailable(broker, f"no answer in time{about}")
     if isinstance(error, _GONE):
