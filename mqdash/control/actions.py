@@ -147,7 +147,9 @@ class Control:
             Sent.REFUSED: f"refused: {receipt.detail}",
             Sent.UNKNOWN: f"no proof either way: {receipt.detail}",
         }[receipt.sent]
-        self._tell(broker, f"you published {tag(draft.id or '')} to {route}: {ended}", "publish", str(route))
+        known = message.id or ""
+        sent = (known,) if known and receipt.sent is Sent.CONFIRMED else ()
+        self._tell(broker, f"you published {tag(known)} to {route}: {ended}", "publish", str(route), sent)
         return receipt
 
     async def publish_again(self, broker: str, producer: str = "") -> Receipt:
@@ -362,8 +364,8 @@ class Control:
             raise MqdashError(msg)
         return workers[name]
 
-    def _tell(self, broker: str, text: str, action: str, subject: str) -> None:
-        self._audit.told(broker, text, native_command(self._of(broker).url, action, subject))
+    def _tell(self, broker: str, text: str, action: str, subject: str, ids: tuple[str, ...] = ()) -> None:
+        self._audit.told(broker, text, native_command(self._of(broker).url, action, subject), ids)
 
 
 def _ended(worker: Worker) -> str:

@@ -28,7 +28,7 @@ class Audit:
         """Record an action in the log alone: the Story tells it by its outcome."""
         log.info("%s", json.dumps({"broker": broker, "did": text, "command": command}))
 
-    def told(self, broker: str, text: str, command: str = "") -> None:
+    def told(self, broker: str, text: str, command: str = "", ids: tuple[str, ...] = ()) -> None:
         """Record an action: `text` is the sentence for the Story, `command` the equivalent of the broker's own tools."""
         self.kept(broker, text, command)
-        self._emit(UserActed(broker=broker, at_s=self._clock.now(), text=text, command=command))
+        self._emit(UserActed(broker=broker, at_s=self._clock.now(), text=text, command=command, ids=ids))

@@ -275,6 +275,7 @@ class UserActed(Event, frozen=True, kw_only=True):
 
     text: str
     command: str = ""
+    ids: tuple[str, ...] = ()  # of messages the person sent and will want to hear of
 
 
 class MovesEnded(Event, frozen=True, kw_only=True):

@@ -132,7 +132,7 @@ class Edge:
             self._reasons[reason] += n
         if self._reasons:
             first, count = self._reasons.most_common(1)[0]
-            share = "" if len(self._reasons) == 1 else "mostly " if 2 * count > self._reasons.total() else "most often "
+            share = "" if len(self._reasons) == 1 else "mostly " if 2 * count > self._reasons.total() else "e.g. "
             self.name(f"{share}{first}")
 
     def rate_per_s(self) -> float | None:

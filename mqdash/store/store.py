@@ -177,6 +177,7 @@ class Store:
     def _new_second(self) -> None:
         for flow in self._flows.values():
             flow.counts.new_second()
+        self._story.new_second()
         for broker, told in self._growth.second(self._readings()):
             self._story.tell_of(broker, told)
 

@@ -10,6 +10,7 @@ from mqdash.model.causes import normalised_cause
 from mqdash.model.events import Cancelled, Claimed, Failure, Gap, MovesEnded, Noted, Rebalanced, SettleFailed
 from mqdash.model.views import StoryLine, StoryView
 from mqdash.store import sentences
+from mqdash.store.followed import Followed
 from mqdash.store.link_story import LinkStory
 from mqdash.store.sentences import Told
 
@@ -76,6 +77,8 @@ class Story:
         self._lines: deque[Line] = deque(maxlen=limit)
         self._newest: dict[Hashable, Line] = {}
         self._links = LinkStory(beat)
+        self._followed = Followed(beat)
+        self._hung: dict[tuple[str, str], WorkerRecord] = {}
         self._acts: dict[tuple[str, str, str], tuple[float, Line | None]] = {}
         self._dirty = False
         self._view = StoryView()
@@ -147,11 +150,15 @@ class Story:
 
     def died(self, event: Died, cause: str, to: str) -> None:
         """Deaths of one cause become one line that counts."""
+        followed = self._followed.died(event, cause)
+        if followed is not None:
+            self.tell(event, followed)
         key = ("died", event.broker, event.queue, cause)
         self._count(event, event.n, key, lambda n: sentences.died(event, cause, to, n))
 
     def retried(self, event: Retried) -> None:
         """So do messages put back."""
+        self._followed.retried(event)
         cause = normalised_cause(event.error)
         key = ("retried", event.broker, event.queue, cause)
         self._count(event, 1, key, lambda n: sentences.retried(event, cause, n))
@@ -163,11 +170,13 @@ class Story:
 
     def acted(self, event: UserActed) -> None:
         """What the user did; a kill or a hang is told by what it did, when that shows at once."""
+        self._followed.follow(event.broker, event.ids, "after you published it")
         verb, worker = _aimed(event.text)
         if verb:
             key = (event.broker, worker, verb)
             at_s, line = self._acts.get(key, (float("-inf"), None))
             if line is None and self._beat.mono_s - at_s <= ACT_SHOWS_WITHIN_S:
+                self._blame_user(event.broker, worker)
                 return  # its effect was told already
             line = self.tell(event, Told(level="you", text=event.text, subject=worker))
             self._acts[key] = (self._beat.mono_s, line)
@@ -188,6 +197,8 @@ class Story:
             case Gap():
                 self.tell(event, sentences.gap(event))
             case MovesEnded():
+                if event.kind == "replay":
+                    self._followed.follow(event.broker, event.ids, "after its replay")
                 self.tell(event, sentences.moves_ended(event), ("moves", event.op))
             case Noted():
                 self.tell(event, Told(level=event.level, text=event.text), ("noted", event.broker, event.text))
@@ -199,17 +210,32 @@ class Story:
     def worker_changed(self, event: WorkerChanged, before: WorkerRecord | None) -> None:
         """Stopped answering, answers again, takes nothing: the rest is seen in its row."""
         worker = event.worker
+        self._followed.worker_changed(worker, before)
         was = before.state if before is not None else None
         if worker.state is was:
             return
         if worker.state is WorkerState.HUNG:
             by_user = self._instead_of_act(event, worker.name, "hung")
-            self.tell(event, sentences.hung(worker, by_user=by_user))
+            self._hung[event.broker, worker.name] = worker
+            self.tell(event, sentences.hung(worker, by_user=by_user), ("hung", event.broker, worker.name))
         elif worker.state is WorkerState.STUCK:
             text = f"{worker.name} takes nothing: {worker.note or 'it could not settle'}"
             self.tell(event, Told(level="broken", text=text, subject=worker.name), ("stuck", event.broker, worker.name))
         elif was is WorkerState.HUNG and worker.state in {WorkerState.IDLE, WorkerState.BUSY}:
             self.tell(event, Told(level="good", text=f"{worker.name} answers again", subject=worker.name))
+        if worker.state is not WorkerState.HUNG:
+            self._hung.pop((event.broker, worker.name), None)
+
+    def _blame_user(self, broker: str, worker: str) -> None:
+        """Say by whom a worker hangs, when that was told before its act was."""
+        line, record = self._newest.get(("hung", broker, worker)), self._hung.get((broker, worker))
+        if line is not None and record is not None:
+            self._retell(line, sentences.hung(record, by_user=True), line.n)
+
+    def new_second(self) -> None:
+        """Tell which of the followed messages are done."""
+        for broker, told in self._followed.done():
+            self.tell_of(broker, told)
 
     def _instead_of_act(self, event: Event, worker: str, verb: str) -> bool:
         """Take back the line of the act whose effect is told now; whether the user did it."""

@@ -120,7 +120,7 @@ ALL: Final[tuple[Key, ...]] = (
     _key("broker.previous", _B, "left_square_bracket", "screen.broker(-1)", "[", "previous broker",
          "Show the previous broker"),
     _key("broker.next", _B, "right_square_bracket", "screen.broker(1)", "[ ]", "broker",
-         "Show the next broker ([ the previous one)", rank=30, palette=True),
+         "Show the next broker ([ the previous one)", rank=30, palette=True, brief="next"),
     _key("filter", _B, "slash", "screen.filter", "/", "filter", "Show only the rows of this pane that contain a text",
          rank=60, palette=True, at_once=True),
     _key("letters", _B, "d", "screen.letters", "d", "dead letters",

@@ -390,3 +390,29 @@ async def test_keys_that_would_be_refused_are_not_offered(running: Stage) -> Non
     assert "+ - scale" not in running.text()
     await running.press("j")
     await running.shows("K kill", "H hang", "+ - scale")
+
+
+async def test_a_folded_pane_has_its_key_in_the_footer(stage: Stage) -> None:
+    async with stage.running((80, 24)):
+        await stage.shows("1 producers", "d dead", "q quit")
+        await stage.press("1")
+        await stage.shows("3 workers")
+
+
+async def test_lab_on_a_real_broker_says_where(running: Stage) -> None:
+    from mqdash.model.events import LinkChanged
+    from mqdash.model.message import Family
+
+    at_s = running.clock.now()
+    url = "amqp://guest@127.0.0.1:25610/"
+    running.bus.publish(
+        LinkChanged(broker="orders", at_s=at_s, state=LinkState.UP, family=Family.RABBITMQ, url=url, lab=True)
+    )
+    await running.tick(times=3)
+    await running.shows("LAB on 127.0.0.1:25610")
+    assert "nothing here touches a real broker" not in running.text()
+
+
+async def test_help_ends_with_what_the_signs_mean(running: Stage) -> None:
+    await running.press("question_mark", "end")
+    await running.shows("Signs", "this broker cannot tell", "the way of dead letters")

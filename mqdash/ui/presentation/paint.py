@@ -122,7 +122,7 @@ def middle_cut(text: SafeText, width: int) -> SafeText:
     tail = cells[len(cells) - (width - 1 - head) :]
     while tail and tail[0] == "":
         tail = tail[1:]  # half of a wide character
-    return SafeText(fit(text, head + 1)[:-1] + ELLIPSIS + "".join(tail))
+    return fit(text, head + 1) + SafeText("".join(tail))
 
 
 def right(text: SafeText, width: int) -> SafeText:

@@ -143,7 +143,9 @@ class Dashboard(Screen[None]):
         places = (keymap.Where.EVERYWHERE, keymap.Where.DASHBOARD)
         keys = keymap.footer_keys(focus, places, self._controls)
         folded: tuple[PaneName, ...] = ("producers", "workers") if not self.zoomed else ()
-        self.footer.show_keys([*(keymap.pane_key(name) for name in folded if not self.panes[name].display), *keys])
+        hidden = [keymap.pane_key(name) for name in folded if not self.panes[name].display]
+        at = next((at + 1 for at, key in enumerate(keys) if key.id == "letters"), 0)
+        self.footer.show_keys([*keys[:at], *hidden, *keys[at:]])
 
     def _offer(self) -> None:
         """Offer the keys that work on what is selected, and no others."""

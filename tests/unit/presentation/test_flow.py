@@ -377,3 +377,13 @@ def test_any_topology_draws_and_every_row_has_exactly_the_width(
     grouped = any(name.startswith("g:") for name in places)
     if flow.nodes and size[0] >= 40 and not grouped:
         assert {node.id for node in flow.nodes if node.kind in {"destination", "queue", "request"}} <= places
+
+
+def test_names_that_begin_alike_keep_their_ends() -> None:
+    run = "mqdash.a-very-long-run-name."
+    nodes = tuple(
+        NodeView(id=f"q:{run}{name}|", kind="queue", name=f"{run}{name}", family=Family.RABBITMQ, depth=1)
+        for name in ("orders", "analytics", "notifications")
+    )
+    drawing = text(FlowView(broker="b", family=Family.RABBITMQ, nodes=nodes, shape=1), size=(60, 20))
+    assert all(f"{name} " in drawing for name in ("orders", "analytics", "notifications"))

@@ -6,7 +6,7 @@ from rich.cells import cell_len
 
 from mqdash.safe_text import forbidden, literal, safe_text
 from mqdash.ui.presentation.footer import draw_footer, draw_too_small
-from mqdash.ui.presentation.paint import Canvas, fit, frame, left, plain, right, window, wrapped
+from mqdash.ui.presentation.paint import Canvas, fit, frame, left, middle_cut, plain, right, window, wrapped
 from mqdash.ui.presentation.theme import DARK, MONO
 
 REMOTE = st.text(max_size=40)
@@ -109,3 +109,9 @@ def test_rows_are_exactly_as_wide_as_the_canvas_whatever_is_written(texts_at: li
 def test_columns_are_exactly_as_wide_as_asked(text: str, width: int) -> None:
     assert cell_len(left(safe_text(text), width)) == width
     assert cell_len(right(safe_text(text), width)) == width
+
+
+def test_middle_cut_keeps_beginning_and_end() -> None:
+    assert middle_cut(literal("mqdash.ab12.orders.direct"), 16) == "mqdas…ers.direct"
+    assert middle_cut(literal("orders"), 16) == "orders"
+    assert cell_len(middle_cut(literal("漢字漢字漢字漢字漢字"), 8)) <= 8

@@ -296,3 +296,20 @@ def test_the_graves_are_counted_by_the_broker() -> None:
     scene.measure(FAILED, waiting=12)
     (grave,) = scene.view().dead_letters.graves
     assert (grave.queue, grave.count, grave.new) == (FAILED, 12, 2)
+
+
+def test_a_pool_is_called_by_those_that_live() -> None:
+    scene = Scene()
+    for n in (1, 2, 3):
+        scene.worker(f"W{n}")
+    scene.publish(by="W1", to=Route("events.fanout"))
+    assert "W1–W3" in [node.name for node in scene.nodes().values()]
+    scene.worker("W3", state=WorkerState.GONE)
+    assert "W1–W2" in [node.name for node in scene.nodes().values()]
+
+
+def test_members_list_of_a_lab_has_no_workers_on_screen() -> None:
+    scene = Scene()
+    members = Attendant(queue=QueueRef("mqdash.ab12.members"), name="c1", ours=False)
+    scene.apply(TopologySeen, topology=TOPOLOGY, attendants=(members,))
+    assert scene.view().workers.rows == ()

@@ -236,3 +236,83 @@ def test_names_of_groups_and_messages() -> None:
     assert ranged([]) == ""
     assert tags(("1", "2", "3", "4"), 9) == "#1 #2 #3 and 6 more"
     assert tags((), 1) == "1 message"
+
+
+def test_a_replay_names_its_messages_and_its_journal() -> None:
+    scene = Scene()
+    ids = tuple(str(n) for n in range(8004, 8010))
+    kept = "/state/journal/01ABC.ndjson"
+    scene.apply(
+        MovesEnded, op="o", kind="replay", queue=QueueRef("orders.failed"), to="orders", done=6, ids=ids, kept_in=kept
+    )
+    (line,) = scene.story()
+    assert line.text == "6 of 6 replayed to orders"
+    assert line.more == ("#8004 #8005 #8006 and 3 more", "journal 01ABC.ndjson in /state/journal")
+
+
+def working(scene: Scene, name: str, message_id: str, state: WorkerState = WorkerState.BUSY) -> None:
+    held = (message_id,) if message_id else ()
+    scene.worker(name, state=state, current_id=message_id, in_flight_ids=held, in_flight=len(held))
+
+
+def test_a_replayed_message_is_told_when_it_is_done() -> None:
+    scene = Scene()
+    scene.apply(MovesEnded, op="o", kind="replay", queue=QueueRef("orders.failed"), to="orders", done=1, ids=("8004",))
+    working(scene, "W1", "8004")
+    working(scene, "W1", "9000")
+    scene.pass_s(1.1)
+    scene.view()
+    assert scene.texts()[0] == "#8004 was processed by W1 after its replay"
+
+
+def test_a_replayed_message_that_dies_again_or_is_put_back_is_not_called_done() -> None:
+    scene = Scene()
+    scene.apply(MovesEnded, op="o", kind="replay", queue=QueueRef("orders.failed"), to="orders", done=2, ids=("1", "2"))
+    working(scene, "W1", "1")
+    scene.die("1")
+    working(scene, "W1", "2")
+    scene.apply(Retried, queue=ORDERS, by="W1", id="2", error="Busy", after_s=0.0, attempt=1)
+    working(scene, "W1", "")
+    scene.pass_s(2.0)
+    scene.view()
+    assert "#1 was dead-lettered by W1 after its replay: PaymentDeclined" in scene.texts()
+    assert not any("processed" in text for text in scene.texts())
+
+
+def test_a_published_message_is_followed_and_a_killed_worker_has_not_done_it() -> None:
+    scene = Scene()
+    scene.apply(UserActed, text="you published #7 to orders.direct: confirmed", ids=("7",))
+    working(scene, "W1", "7")
+    working(scene, "W1", "", WorkerState.KILLED)
+    scene.pass_s(2.0)
+    scene.view()
+    assert not any("processed" in text for text in scene.texts())
+    working(scene, "W2", "7")
+    working(scene, "W2", "", WorkerState.IDLE)
+    scene.pass_s(2.0)
+    scene.view()
+    assert scene.texts()[0] == "#7 was processed by W2 after you published it"
+
+
+@pytest.mark.parametrize("act_first", [True, False])
+def test_a_hang_says_by_whom_what_is_kept_and_how_to_wake_it(act_first: bool) -> None:
+    scene = Scene()
+    working(scene, "W1", "8342")
+
+    def hang() -> None:
+        scene.worker(
+            "W1",
+            state=WorkerState.HUNG,
+            current_id="8342",
+            in_flight=1,
+            in_flight_ids=("8342",),
+            controls=frozenset({"hang"}),
+        )
+
+    for step in (lambda: scene.apply(UserActed, text="you hung W1: it keeps what it holds"), hang)[
+        :: 1 if act_first else -1
+    ]:
+        step()
+    (line,) = scene.story()
+    assert line.text == "W1 stopped answering (hung by you; it keeps #8342)"
+    assert line.more == ("H wakes it",)
