@@ -64,8 +64,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser("mqdash lab", "A scenario on the embedded broker, or unchanged on a real one.")
     parser.add_argument("scenario", nargs="?", help="a name (orders, clicks, alerts) or a .toml file")
     parser.add_argument("url", nargs="?", help="the broker; the embedded one when left out")
-    parser.add_argument("--for", dest="length", metavar="10s", help="run that long without a screen, then count by id")
-    parser.add_argument("--kill", action="append", default=[], metavar="W2@3s", help="kill a worker then; repeatable")
+    for_help = "run that long without a screen, let the workers drain what is left, then count by id"
+    parser.add_argument("--for", dest="length", metavar="10s", help=for_help)
+    kill_help = "kill a worker then, as soon as it holds a message (at most 0.5 s later); repeatable"
+    parser.add_argument("--kill", action="append", default=[], metavar="W2@3s", help=kill_help)
     parser.add_argument("--seed", type=int, default=None, help="the same seed gives the same messages")
     parser.add_argument("--json", action="store_true", help="print the count as JSON")
     parser.add_argument("--only", metavar="PART", help="a part of it alone: worker:W1, producers, a queue's name, …")

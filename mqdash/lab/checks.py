@@ -6,7 +6,7 @@ import difflib
 import re
 from typing import TYPE_CHECKING
 
-from mqdash.lab.scenario import STEP_NEEDS, Do
+from mqdash.lab.scenario import POOL_LIMIT, STEP_NEEDS, Do
 from mqdash.lab.template import Template
 from mqdash.model.message import Family
 
@@ -105,6 +105,8 @@ def _check_producer(scenario: Scenario, spec: ProducerSpec, path: Path) -> None:
         _require(getattr(spec, name) <= 1, (*path, name), f"{name} is a share: 0 to 1")
     _require(spec.sway_period_s > 0, (*path, "sway_period_s"), "sway_period_s must be more than 0")
     _require(spec.burst >= 1, (*path, "burst"), "burst must be 1 or more")
+    _require(spec.flurry >= 0, (*path, "flurry"), "flurry must not be negative")
+    _require(spec.flurry_every_s > 0, (*path, "flurry_every_s"), "flurry_every_s must be more than 0")
     texts = {"to": spec.to, "key": spec.key, "body": spec.body, **{f"headers.{k}": v for k, v in spec.headers.items()}}
     _check_templates(texts, spec.fields, PRODUCER_VALUES, path)
     for option in ("priority", "ttl_s"):
@@ -120,6 +122,7 @@ def _check_pool(scenario: Scenario, spec: PoolSpec, path: Path) -> None:
     groups = [group for name, group in queues if name == spec.queue]
     _require(spec.group in groups, (*path, "group"), f"{spec.queue!r} has no group {spec.group!r}: {', '.join(groups)}")
     _require(spec.count >= 0, (*path, "count"), "count must not be negative")
+    _require(spec.count <= POOL_LIMIT, (*path, "count"), f"a pool has at most {POOL_LIMIT} workers")
     _require(spec.prefetch >= 0, (*path, "prefetch"), "prefetch must not be negative (0 = no limit)")
     _require(0 <= spec.time_ms[0] <= spec.time_ms[1], (*path, "time_ms"), "time_ms = [shortest, longest]")
     _require(0 <= spec.failure_rate <= 1, (*path, "failure_rate"), "failure_rate is a share: 0 to 1")

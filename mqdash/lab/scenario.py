@@ -8,6 +8,7 @@ runs both topologies of a file unless one of them is asked for.
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 import msgspec
 
@@ -76,7 +77,8 @@ class TopologySpec(_Spec, frozen=True, kw_only=True):
 class ProducerSpec(_Spec, frozen=True, kw_only=True):
     """Publishes messages made from a template.
 
-    `rate_per_s` swings by the share `sway` within `sway_period_s`. `spoil_rate` of the bodies are cut short (bad JSON).
+    `rate_per_s` swings by the share `sway` within `sway_period_s`, `flurry` more come at once every
+    `flurry_every_s`. `spoil_rate` of the bodies are cut short (bad JSON).
     `body` is padded with spaces to `size_bytes`. Ids are `<id_prefix>-<n>` from `first` on, `<n>` where the prefix is ''.
     """
 
@@ -87,6 +89,8 @@ class ProducerSpec(_Spec, frozen=True, kw_only=True):
     rate_per_s: float = 1.0
     sway: float = 0.0
     sway_period_s: float = 30.0
+    flurry: int = 0
+    flurry_every_s: float = 10.0
     burst: int = 1000
     id_prefix: str | None = None
     first: int = 1
@@ -151,6 +155,10 @@ class CallSpec(_Spec, frozen=True, kw_only=True):
     error: str = "NoAnswer"
 
 
+POOL_LIMIT: Final = 64
+"""Living workers of one pool: each is a connection of its own."""
+
+
 class PoolSpec(_Spec, frozen=True, kw_only=True):
     """Workers of one kind: `pool` + number (from `first` on) is a worker's name. `expects = "json"` parses every body.
 
@@ -207,7 +215,10 @@ STEP_NEEDS = {
 
 
 class StepSpec(_Spec, frozen=True, kw_only=True):
-    """`at_s` seconds after the start do something; `for_s`: how long a restart or an alarm lasts."""
+    """`at_s` seconds after the start do something; `for_s`: how long a restart or an alarm lasts.
+
+    A kill comes up to 0.5 s later, as soon as the worker holds a message.
+    """
 
     at_s: float
     do: Do

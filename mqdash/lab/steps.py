@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from mqdash.errors import MqdashError
 from mqdash.lab.scenario import Do
 from mqdash.model.events import Noted
 
@@ -12,7 +13,11 @@ if TYPE_CHECKING:
 
     from mqdash.lab.lab import Lab
     from mqdash.lab.scenario import StepSpec
+    from mqdash.lab.workers import Worker
     from mqdash.model.events import Event
+
+HOLD_LIMIT_S: Final = 0.5
+HOLD_LOOK_S: Final = 0.002
 
 
 class Faults(Protocol):
@@ -29,7 +34,10 @@ class Faults(Protocol):
 
 
 class Steps:
-    """Runs the steps in the order of their times, counted from the moment all actors have begun."""
+    """Runs the steps in the order of their times, counted from the moment all actors have begun.
+
+    A kill waits up to `HOLD_LIMIT_S` until its worker holds a message: killing an idle one shows nothing.
+    """
 
     def __init__(
         self, lab: Lab, steps: Sequence[StepSpec], *, faults: Faults | None, emit: Callable[[Event], None]
@@ -63,9 +71,9 @@ class Steps:
             case Do.TELL:
                 pass
             case _:
-                self._to_worker(step)
+                await self._to_worker(step)
 
-    def _to_worker(self, step: StepSpec) -> None:
+    async def _to_worker(self, step: StepSpec) -> None:
         worker = self._lab.workers.get(step.worker)
         if worker is None:
             self._tell(f"the scenario wants to {step.do} {step.worker}, which is not there", "look")
@@ -78,7 +86,18 @@ class Steps:
             Do.PAUSE: worker.pause,
             Do.RESUME: worker.resume,
         }
-        actions[step.do]()
+        if step.do is Do.KILL:
+            await self._until_it_holds(worker)
+        try:
+            actions[step.do]()
+        except MqdashError as error:
+            self._tell(f"the scenario wants to {step.do} {step.worker}: {error}", "look")
+
+    async def _until_it_holds(self, worker: Worker) -> None:
+        clock = self._lab.clock
+        until_s = clock.monotonic() + HOLD_LIMIT_S
+        while worker.living and not worker.held_ids and clock.monotonic() < until_s:
+            await clock.sleep(HOLD_LOOK_S)
 
     async def _fault(self, step: StepSpec) -> None:
         faults = self._faults
