@@ -1,4 +1,7 @@
-"""The count at the end of a run: per queue, what was published and where each message is now."""
+"""The count at the end of a run: per queue, what this run published and where each message is now, each in one place.
+
+Only ids of this run count: what an earlier run or somebody else left on the broker is not ours to account for.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from mqdash.errors import BrokerError
-from mqdash.lab.handovers import id_of
+from mqdash.lab.whereabouts import Found, by_id, by_number
 from mqdash.model.message import Family
 
 if TYPE_CHECKING:
@@ -17,15 +20,14 @@ if TYPE_CHECKING:
 
     from mqdash.brokers.base import Broker
     from mqdash.lab.lab import Lab
-    from mqdash.lab.ledger import Counts
-    from mqdash.model.delivery import Measurement
+    from mqdash.model.delivery import Delivery, Measurement
     from mqdash.model.topology import Queue, QueueRef
 
 log = logging.getLogger(__name__)
 
 SETTLE_S: Final = 0.25
 SETTLE_LIMIT_S: Final = 8.0
-"""Brokers tell depths up to 5 s late: a count that does not add up is asked again for this long."""
+"""Brokers tell what is in flight up to 5 s late: as long as something is missing, the count is taken again for this long."""
 SWEEP_LIMIT: Final = 20_000
 SWEEP_WAIT_S: Final = 2.0
 
@@ -57,41 +59,54 @@ class Counted(msgspec.Struct, frozen=True):
 async def count(lab: Lab, broker: Broker, before: Mapping[QueueRef, Measurement]) -> Counted:
     """Count every queue of the lab; `before` are the measurements from the start of the run."""
     deadline_s = lab.clock.monotonic() + SETTLE_LIMIT_S
+    refs = [queue.ref for queue in lab.topology.queues]
     while True:
-        refs = [queue.ref for queue in lab.topology.queues]
         measured = {found.queue: found for found in await broker.measure(refs)}
-        rows = [_row(lab, queue, measured.get(queue.ref), before.get(queue.ref)) for queue in lab.topology.queues]
-        if all(_adds_up(row) for row in rows) or lab.clock.monotonic() >= deadline_s:
+        late = lab.clock.monotonic() >= deadline_s
+        found = [
+            await _look(lab, broker, queue, measured.get(queue.ref), before.get(queue.ref), late=late)
+            for queue in lab.topology.queues
+        ]
+        if late or not any(one.missing for one in found):
             break
         await lab.clock.sleep(SETTLE_S)
-    lost = 0
-    for queue, row in zip(lab.topology.queues, rows, strict=True):
-        lost += await _lost(lab, broker, queue, row, measured.get(queue.ref))
-    return Counted(tuple(rows), lost)
+    rows = [_row(lab, queue, one) for queue, one in zip(lab.topology.queues, found, strict=True)]
+    return Counted(tuple(rows), sum(one.lost for one in found))
 
 
-def _row(lab: Lab, queue: Queue, now: Measurement | None, before: Measurement | None) -> QueueCount:
+async def _look(
+    lab: Lab, broker: Broker, queue: Queue, now: Measurement | None, before: Measurement | None, *, late: bool
+) -> Found:
+    if queue.family is Family.REDIS_PUBSUB:
+        return Found()
+    ledger = lab.ledger.queue(queue.ref)
+    unsure = lab.ledger.unknown or any(lab.ledger.queue(one.ref).unproven_ids for one in lab.topology.queues)
+    waiting = 0 if now is None else now.waiting or 0
+    if queue.family is not Family.RABBITMQ or waiting > SWEEP_LIMIT:
+        return by_number(ledger, queue, now, before, unknown=lab.ledger.unknown, late=late)
+    there = await _sweep(broker, queue.ref, waiting) if waiting and (ledger.own.open or unsure) else []
+    held = [one for worker in lab.workers.values() if worker.queue == queue.ref for one in worker.held_ids]
+    found = by_id(ledger, queue, now, before, there=there, held=held, late=late)
+    if found.lost_ids:
+        log.warning("%s: confirmed and nowhere: %s", queue.ref, ", ".join(found.lost_ids[:16]))
+    return found
+
+
+def _row(lab: Lab, queue: Queue, found: Found) -> QueueCount:
     if queue.family is Family.REDIS_PUBSUB:
         owed, missing = lab.crew.channels.counts(queue.ref)
         return _counted(queue.ref, published=owed, acked=owed - missing, dropped=missing)
-    counts = lab.ledger.counts(queue.ref)
-    waiting = 0 if now is None else (now.waiting or 0) + (now.delayed or 0)
-    in_flight = 0 if now is None else now.in_flight or 0
-    gone = counts.open - waiting - in_flight
-    expired = _since("expired_total", now, before, gone if queue.ttl_s is not None else 0)
-    dropped = _since("dropped_total", now, before, gone if queue.max_length is not None else 0)
-    found = counts.done + counts.dead + waiting + in_flight + expired + dropped
+    own = lab.ledger.queue(queue.ref).own
     return _counted(
         queue.ref,
-        # What the broker has beyond our confirms came from publishes without proof: they turned out to have arrived.
-        published=max(counts.published, found),
-        acked=counts.done,
-        waiting=waiting,
-        in_flight=in_flight,
-        dead=counts.dead,
-        expired=expired,
-        dropped=dropped,
-        redelivered=counts.redelivered,
+        published=own.published + found.unexpected,
+        acked=own.done + found.acked,
+        waiting=found.waiting,
+        in_flight=found.in_flight,
+        dead=own.dead + found.dead,
+        expired=found.expired,
+        dropped=found.dropped,
+        redelivered=own.redelivered,
     )
 
 
@@ -100,50 +115,14 @@ def _counted(ref: QueueRef, **numbers: int) -> QueueCount:
     return QueueCount(name=f"{ref.name}/{ref.group}" if ref.group else ref.name, **columns)
 
 
-def _since(total: str, now: Measurement | None, before: Measurement | None, otherwise: int) -> int:
-    """How much a total grew in this run; what the broker cannot tell is what is missing, where the queue has such a rule."""
-    end = None if now is None else getattr(now, total)
-    if end is None:
-        return max(0, otherwise)
-    start = None if before is None else getattr(before, total)
-    return max(0, int(end) - int(start or 0))
-
-
-def _adds_up(row: QueueCount) -> bool:
-    return row.published == row.acked + row.waiting + row.in_flight + row.dead + row.expired + row.dropped
-
-
-async def _lost(lab: Lab, broker: Broker, queue: Queue, row: QueueCount, now: Measurement | None) -> int:
-    """Confirmed messages that are nowhere: by id where what waits can be taken and given back, else by number."""
-    counts: Counts = lab.ledger.counts(queue.ref)
-    if not counts.open_confirmed or queue.family is Family.REDIS_PUBSUB:
-        return 0
-    excused = row.expired + row.dropped
-    if queue.family is not Family.RABBITMQ or row.waiting > SWEEP_LIMIT:
-        return max(0, counts.open_confirmed - row.waiting - row.in_flight - excused)
-    held = {
-        message_id for worker in lab.workers.values() if worker.queue == queue.ref for message_id in worker.held_ids
-    }
-    there = held | await _sweep(broker, queue.ref, 0 if now is None else now.waiting or 0)
-    missing = [message_id for message_id in lab.ledger.queue(queue.ref).open_ids() if message_id not in there]
-    delayed = 0 if now is None else now.delayed or 0
-    lost = max(0, len(missing) - delayed - excused)
-    if lost:
-        log.warning("%s: confirmed and nowhere: %s", queue.ref, ", ".join(missing[:16]))
-    return lost
-
-
-async def _sweep(broker: Broker, ref: QueueRef, n: int) -> set[str]:
-    """Ids of what waits in a RabbitMQ queue: taken, read, and given back in place when the consumer leaves (R24, R25)."""
-    found: set[str] = set()
-    taken = 0
+async def _sweep(broker: Broker, ref: QueueRef, n: int) -> list[Delivery]:
+    """What waits in a RabbitMQ queue: taken, read, and given back in place when the consumer leaves (R24, R25)."""
+    found: list[Delivery] = []
     try:
         async with broker.consume(ref, name="count", prefetch=0) as consumer:
-            while taken < n:
+            while len(found) < n:
                 async with asyncio.timeout(SWEEP_WAIT_S):
-                    deliveries = await consumer.take(n)
-                taken += len(deliveries)
-                found |= {id_of(delivery) for delivery in deliveries}
+                    found += await consumer.take(n)
     except (TimeoutError, BrokerError) as error:
-        log.warning("%s: only %d of %d could be read: %s", ref, taken, n, error)
+        log.warning("%s: only %d of %d could be read: %s", ref, len(found), n, error)
     return found

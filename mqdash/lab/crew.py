@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mqdash.lab.channels import Channels
 from mqdash.lab.handovers import Handovers
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from mqdash.model.delivery import Outgoing, PartitionMove, Receipt
     from mqdash.model.events import Event
     from mqdash.model.topology import QueueRef
-
-BACKOFF_S: Final = 0.1
 
 
 class Crew:
@@ -100,7 +98,3 @@ class Crew:
         found = self._workers.get(worker)
         if found is not None:
             found.back(n)
-
-    async def backoff(self) -> None:
-        """A short wait before something is opened again."""
-        await self.clock.sleep(BACKOFF_S)

@@ -17,6 +17,7 @@ from mqdash.lab.lives import Lives
 from mqdash.lab.members import Members
 from mqdash.lab.pools import Pool
 from mqdash.lab.producers import Producer
+from mqdash.lab.scenario import POOL_LIMIT
 from mqdash.lab.steps import Steps
 from mqdash.model.actors import WorkerState
 from mqdash.model.events import Failure, LedgerCounted, Noted, WorkerGone
@@ -77,7 +78,8 @@ class Lab:
         self.broker = broker
         self.clock = clock
         self.topology: Topology = scenario.topology_on(families)
-        self.ledger = Ledger(self.topology)
+        names = {event.name for pool in scenario.workers for event in pool.on_success}
+        self.ledger = Ledger(self.topology, names)
         self.producers: dict[str, Producer] = {}
         self.workers: dict[str, Worker] = {}
         self.pools: dict[str, Pool] = {}
@@ -107,9 +109,13 @@ class Lab:
         """Have `count` living workers in this pool: new ones get the next number, the last ones drain and leave.
 
         Raises:
-            MqdashError: no such pool.
+            MqdashError: no such pool, or more than it may have.
         """
         found = self._pool(pool)
+        if count > POOL_LIMIT:
+            raise MqdashError(
+                f"{pool} can have at most {POOL_LIMIT} living workers, not {count:,}: nothing was changed"
+            )
         living = [worker for worker in found.workers if worker.living]
         for worker in found.add(max(0, count - len(living))):
             self.workers[worker.name] = worker

@@ -4,13 +4,16 @@
 and not done later. `duplicates`: processed to the end more than once. `lost`: confirmed, neither done nor dead, and at
 a count no longer on the broker, nor expired nor dropped there. `not_kept`: copies a channel did not keep for somebody.
 
-Ids are `<prefix>-<n>[.<name>]`: one byte of flags per message and queue, in blocks; a block in which every message was
-confirmed and done shares one constant, so a long run costs what is open. Other ids (typed by a person, foreign) are
-kept one by one.
+Our own ids are `<prefix>-<n>[.<name>]`, with a number that one of our producers has given out: one byte of flags per
+message and queue, in blocks; a block in which every message was confirmed and done shares one constant, so a long run
+costs what is open. Other ids (typed by a person, of another process or an earlier run) are kept one by one, the newest of
+them, and counted apart: they prove nothing about this run. Such an id may be used twice on purpose, so that it counts as a
+duplicate only when the broker said that it gave the message out again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -18,7 +21,7 @@ import msgspec
 from mqdash.model.routing import Routing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from mqdash.model.topology import QueueRef, Route, Topology
 
@@ -32,6 +35,10 @@ BLOCK: Final = 4096
 OTHERS_LIMIT: Final = 50_000
 ROUTES_LIMIT: Final = 10_000
 _COMPLETE: Final = bytes([CONFIRMED | ARRIVED | DONE]) * BLOCK
+
+
+Issued = Callable[[int], bool]
+"""Whether a producer of ours has given out this number."""
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,93 +85,153 @@ class _Blocks:
             self._complete[index] -= 1
         return before, after
 
-    def open_numbers(self) -> Iterable[int]:
-        """Numbers that are confirmed and neither done nor dead."""
-        for index, block in self._blocks.items():
+    def flags(self, number: int) -> int:
+        """What is known of this number."""
+        block = self._blocks.get(number // BLOCK)
+        return 0 if block is None else block[number % BLOCK]
+
+    def open_numbers(self) -> Iterable[tuple[int, bool]]:
+        """Numbers that are neither done nor dead, in their order, and whether each is confirmed."""
+        for index in sorted(self._blocks):
+            block = self._blocks[index]
             if block is not _COMPLETE:
                 yield from (
-                    index * BLOCK + at for at, flags in enumerate(block) if flags & ~(ARRIVED | AGAIN) == CONFIRMED
+                    (index * BLOCK + at, bool(flags & CONFIRMED))
+                    for at, flags in enumerate(block)
+                    if flags & (CONFIRMED | ARRIVED) and not flags & (DONE | DEAD)
                 )
 
 
-class QueueLedger:
-    """One queue. Every call names ids; a call for an id twice changes nothing but what says so."""
+class _Tally(msgspec.Struct):
+    published: int = 0
+    done: int = 0
+    dead: int = 0
+    open_confirmed: int = 0
+    redelivered: int = 0
+    duplicates: int = 0
 
-    def __init__(self) -> None:
+    def counts(self) -> Counts:
+        return Counts(open=self.published - self.done - self.dead, **msgspec.structs.asdict(self))
+
+
+class QueueLedger:
+    """One queue. Every call names ids; a call for an id twice changes nothing but what says so.
+
+    `issuers`: the producers of this run by the prefix of their ids. `names`: what follow-ups add to an id.
+    """
+
+    def __init__(self, issuers: Mapping[str, Issued] | None = None, names: Collection[str] = ()) -> None:
+        self._issuers = {} if issuers is None else issuers
+        self._names = names
         self._sequences: dict[tuple[str, str], _Blocks] = {}
         self._others: dict[str, int] = {}
-        self._published = 0
-        self._done = 0
-        self._dead = 0
-        self._open_confirmed = 0
-        self._duplicates = 0
-        self.redelivered = 0
+        self._own = _Tally()
+        self._foreign = _Tally()
+        self._unproven: dict[str, bool] = {}
 
     def confirmed(self, message_id: str) -> None:
         """The broker promised to keep it for this queue."""
-        before = self._add(message_id, CONFIRMED)
+        before, tally = self._add(message_id, CONFIRMED)
         if not before & (CONFIRMED | ARRIVED):
-            self._published += 1
+            tally.published += 1
         if not before & CONFIRMED and not before & (DONE | DEAD):
-            self._open_confirmed += 1
+            tally.open_confirmed += 1
 
     def delivered(self, message_id: str, *, redelivered: bool | None) -> None:
         """It came to a worker; `redelivered` None = the broker cannot tell, so a second arrival counts."""
-        before = self._add(message_id, ARRIVED)
+        before, tally = self._add(message_id, ARRIVED, if_foreign=AGAIN if redelivered else 0)
         if not before & (CONFIRMED | ARRIVED):
-            self._published += 1
+            tally.published += 1
         if redelivered or (redelivered is None and before & ARRIVED):
-            self.redelivered += 1
+            tally.redelivered += 1
+        self._unproven.pop(message_id, None)
 
     def processed(self, message_id: str) -> None:
         """A worker came to the end of it and acknowledged."""
-        before = self._add(message_id, DONE)
+        before, tally = self._add(message_id, DONE)
         if before & DONE:
-            self._duplicates += 1
+            tally.duplicates += tally is self._own or bool(before & AGAIN)
             return
-        self._done += 1
+        tally.done += 1
         if before & DEAD:
-            self._dead -= 1
+            tally.dead -= 1
         elif before & CONFIRMED:
-            self._open_confirmed -= 1
+            tally.open_confirmed -= 1
 
     def died(self, message_id: str) -> None:
         """It was moved to the dead letters, with proof."""
-        before = self._add(message_id, DEAD)
+        before, tally = self._add(message_id, DEAD)
         if before & (DEAD | DONE):
             return
-        self._dead += 1
+        tally.dead += 1
         if before & CONFIRMED:
-            self._open_confirmed -= 1
+            tally.open_confirmed -= 1
+
+    def unproven(self, message_id: str, *, dead: bool) -> None:
+        """There is no proof that it was settled: when it never comes again, it was moved (`dead`) or acknowledged."""
+        self._unproven[message_id] = dead
+
+    @property
+    def unproven_ids(self) -> Mapping[str, bool]:
+        """Those that have not come again; True: on their way to the dead letters."""
+        return self._unproven
 
     def counts(self) -> Counts:
-        """What there is so far."""
-        return Counts(
-            published=self._published,
-            done=self._done,
-            dead=self._dead,
-            open=self._published - self._done - self._dead,
-            open_confirmed=self._open_confirmed,
-            redelivered=self.redelivered,
-            duplicates=self._duplicates,
-        )
+        """What there is so far, foreign ids included."""
+        own, foreign = self._own.counts(), self._foreign.counts()
+        return Counts(**{name: getattr(own, name) + getattr(foreign, name) for name in Counts.__struct_fields__})
 
-    def open_ids(self) -> list[str]:
-        """The ids that are confirmed and neither done nor dead."""
-        found = [message_id for message_id, flags in self._others.items() if flags & ~(ARRIVED | AGAIN) == CONFIRMED]
-        for (prefix, name), blocks in self._sequences.items():
-            found += [_spelled(prefix, number, name) for number in blocks.open_numbers()]
-        return found
+    @property
+    def own(self) -> Counts:
+        """What there is so far of this run's own ids."""
+        return self._own.counts()
 
-    def _add(self, message_id: str, flags: int) -> int:
+    @property
+    def foreign(self) -> Counts:
+        """What there is so far of other ids."""
+        return self._foreign.counts()
+
+    def open_ids(self) -> dict[str, bool]:
+        """This run's ids that came to the queue and are neither done nor dead; True: the broker had confirmed it."""
+        return {
+            _spelled(prefix, number, name): confirmed
+            for (prefix, name), blocks in self._sequences.items()
+            for number, confirmed in blocks.open_numbers()
+        }
+
+    def is_own(self, message_id: str) -> bool:
+        """Whether a producer of this run gave this id out, or a follow-up was named after such a one."""
+        return self._issued(message_id) is not None
+
+    def knows(self, message_id: str) -> bool:
+        """Whether it is one of this run's that was confirmed for this queue or came from it."""
+        parsed = self._issued(message_id)
+        blocks = None if parsed is None else self._sequences.get((parsed[0], parsed[2]))
+        return parsed is not None and blocks is not None and blocks.flags(parsed[1]) != 0
+
+    def place(self, message_id: str) -> tuple[tuple[str, str], int] | None:
+        """The sequence of an own id and its number in it; None for a foreign one."""
+        parsed = self._issued(message_id)
+        return None if parsed is None else ((parsed[0], parsed[2]), parsed[1])
+
+    def _issued(self, message_id: str) -> tuple[str, int, str] | None:
         parsed = _parsed(message_id)
         if parsed is None:
-            return self._add_other(message_id, flags)
+            return None
+        issued = self._issuers.get(parsed[0])
+        known = issued is not None and issued(parsed[1])
+        named = not parsed[2] or all(part in self._names for part in parsed[2].split("."))
+        return parsed if known and named else None
+
+    def _add(self, message_id: str, flags: int, *, if_foreign: int = 0) -> tuple[int, _Tally]:
+        parsed = self._issued(message_id)
+        if parsed is None:
+            return self._add_other(message_id, flags | if_foreign), self._foreign
         prefix, number, name = parsed
         blocks = self._sequences.get((prefix, name))
         if blocks is None:
             blocks = self._sequences[prefix, name] = _Blocks()
-        return blocks.add(number, flags)[0]
+        return blocks.add(number, flags)[0], self._own
 
     def _add_other(self, message_id: str, flags: int) -> int:
         before = self._others.get(message_id, 0)
@@ -178,10 +245,15 @@ class QueueLedger:
 class Ledger:
     """All queues of a scenario."""
 
-    def __init__(self, topology: Topology) -> None:
+    def __init__(self, topology: Topology, names: Collection[str] = ()) -> None:
+        """`names`: what follow-ups add to an id."""
         self._routing = Routing(topology)
         self._reach: dict[Route, tuple[QueueRef, ...]] = {}
-        self._queues: dict[QueueRef, QueueLedger] = {queue.ref: QueueLedger() for queue in topology.queues}
+        self._issuers: dict[str, Issued] = {}
+        self._names = frozenset(names)
+        self._queues: dict[QueueRef, QueueLedger] = {}
+        for queue in topology.queues:
+            self.queue(queue.ref)
         self.returned = 0
         self.refused = 0
         self.unknown = 0
@@ -190,7 +262,14 @@ class Ledger:
 
     def queue(self, ref: QueueRef) -> QueueLedger:
         """The part of one queue."""
-        return self._queues.setdefault(ref, QueueLedger())
+        found = self._queues.get(ref)
+        if found is None:
+            found = self._queues[ref] = QueueLedger(self._issuers, self._names)
+        return found
+
+    def issued_by(self, prefix: str, issued: Issued) -> None:
+        """Ids that begin with `prefix` are this run's when `issued` knows their number."""
+        self._issuers[prefix] = issued
 
     def confirmed(self, route: Route, message_id: str | None) -> None:
         """A publish was confirmed: every queue of its route must give it out."""

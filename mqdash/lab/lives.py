@@ -54,6 +54,12 @@ class Lives:
             await self._changed.wait()
         return self._broker
 
+    async def changed(self) -> None:
+        """Wait for the next life."""
+        before = self._broker
+        while self._broker is before:
+            await self._changed.wait()
+
     async def ready(self) -> Broker:
         """The first life, prepared.
 

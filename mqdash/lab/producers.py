@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from mqdash.errors import BrokerError
+from mqdash.lab.backoff import Backoff
 from mqdash.lab.template import Fields, Template
 from mqdash.model.actors import ProducerRecord, ProducerState
 from mqdash.model.delivery import Outgoing, Receipt, Sent
@@ -45,6 +46,15 @@ class Composer:
         self._fields = Fields(spec.fields, templates)
         self.pattern = Route(self._to.pattern, self._key.pattern)
 
+    @property
+    def prefix(self) -> str:
+        """What its ids begin with."""
+        return self._prefix
+
+    def issued(self, number: int) -> bool:
+        """Whether it has given out this number."""
+        return self._spec.first <= number < self._next
+
     def draft(self) -> tuple[str, Draft]:
         """The next message and its destination."""
         number, self._next = self._next, self._next + 1
@@ -79,7 +89,9 @@ class Producer:
         self._family = family
         self._crew = crew
         self._composer = Composer(spec, rng=crew.rng(f"producer {spec.name}"), instance=crew.instance)
+        crew.ledger.issued_by(self._composer.prefix, self._composer.issued)
         self._began_s: float | None = None  # the swing starts with the producer, so that runs are alike
+        self._flurries = 0
         self._on = spec.on
         self._rate_per_s = spec.rate_per_s
         self._burst_left = 0
@@ -167,8 +179,10 @@ class Producer:
 
     async def run(self) -> None:
         """Publish until cancelled, on one connection life after another."""
+        backoff = Backoff(self._crew.clock, self._crew.lives)
         while True:
             broker = await self._crew.lives.current()
+            opened_s = self._crew.clock.monotonic()
             try:
                 async with broker.publisher(name=self.name, window=WINDOW) as publisher:
                     self._publisher, self._note = publisher, ""
@@ -181,7 +195,7 @@ class Producer:
             except BrokerError as error:
                 self._note = error.text
             self.flush()
-            await self._crew.backoff()
+            await backoff.wait(lasted_s=self._crew.clock.monotonic() - opened_s)
 
     async def stopped(self) -> None:
         """Stop and wait until every open publish has its end."""
@@ -212,6 +226,10 @@ class Producer:
         if self.spec.sway:
             rate_per_s *= 1 + self.spec.sway * math.sin(2 * math.pi * age_s / self.spec.sway_period_s)
         self._owed = min(self._owed + rate_per_s * passed_s, max(1.0, rate_per_s * BACKLOG_S))
+        flurries = int(age_s / self.spec.flurry_every_s)
+        if flurries > self._flurries and self._rate_per_s > 0:  # those of a time without connection are not made up for
+            self._owed += self.spec.flurry
+        self._flurries = flurries
 
     def _send_due(self, publisher: Publisher) -> None:
         room = WINDOW - self._open

@@ -39,6 +39,10 @@ class Stuck(Exception):
     """A settle FAILED: nothing was removed, and doing it again would fail again."""
 
 
+class Unproven(Exception):
+    """A settle is UNKNOWN: the delivery may still be held for this worker, who no longer knows of it."""
+
+
 class ConsumerSession:
     """Deliveries of one consumer, from being taken to being settled."""
 
@@ -69,7 +73,7 @@ class ConsumerSession:
 
         Raises:
             BrokerError: the connection or the subscription ended.
-            Crashed, Stuck: see there.
+            Crashed, Stuck, Unproven: see there.
         """
         helpers = [asyncio.create_task(_until_lost(job)) for job in self._jobs()]
         try:
@@ -79,6 +83,16 @@ class ConsumerSession:
             for task in (*helpers, self._taking):
                 if task is not None:
                     task.cancel()
+
+    async def hold(self) -> None:
+        """Keep what it holds and take nothing more; ends only with the connection.
+
+        Raises:
+            BrokerError: it ended.
+        """
+        self._consumer.pause()
+        while True:
+            self._took(await self._consumer.take(1))  # what had come before the pause is held as well
 
     def _jobs(self) -> list[Coroutine[None, None, None]]:
         jobs: list[Coroutine[None, None, None]] = []
@@ -148,11 +162,18 @@ class ConsumerSession:
         batch = list(zip(self._current, verdicts, strict=True))
         outcomes = await self._consumer.settle(batch)
         failed: tuple[Delivery, Outcome] | None = None
+        unproven: list[Delivery] = []
         for (delivery, verdict), outcome in zip(batch, outcomes, strict=True):
             if outcome.settled in {Settled.SETTLED, Settled.WRITTEN, Settled.HELD}:
                 self._book(delivery, verdict)
             elif outcome.settled is Settled.FAILED:
                 failed = (delivery, outcome)
+            elif outcome.settled is Settled.UNKNOWN:
+                unproven.append(delivery)
+                self._book_unproven(delivery, verdict)
+        if unproven:
+            self._current = unproven
+            raise Unproven(_no_proof([id_of(delivery) for delivery in unproven]))
         if failed is not None:
             delivery, outcome = failed
             self._tell_failed(delivery, outcome)
@@ -169,6 +190,11 @@ class ConsumerSession:
                 self._worker.crew.ledger.confirmed(route, message_id)
         elif not isinstance(verdict, Retry):
             self._ledger.processed(message_id)
+
+    def _book_unproven(self, delivery: Delivery, verdict: Verdict) -> None:
+        """What it is if it never comes again."""
+        if not isinstance(verdict, Retry):
+            self._ledger.unproven(id_of(delivery), dead=isinstance(verdict, DeadLetter))
 
     def _tell_failed(self, delivery: Delivery, outcome: Outcome) -> None:
         worker = self._worker
@@ -287,6 +313,12 @@ def _came_before(delivery: Delivery) -> bool | None:
     if delivery.redelivered is None and delivery.delivery_count is not None:
         return delivery.delivery_count > 1
     return delivery.redelivered
+
+
+def _no_proof(ids: Sequence[str]) -> str:
+    named = ", ".join(ids[:3]) + (", …" if len(ids) > 3 else "")
+    what = named if len(ids) == 1 else f"{len(ids):,} messages ({named})"
+    return f"no proof that {what} {'was' if len(ids) == 1 else 'were'} moved"
 
 
 async def _until_lost(job: Coroutine[None, None, None]) -> None:

@@ -7,12 +7,13 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 from mqdash.brokers.base import CanRequest, CanSubscribe
-from mqdash.errors import BrokerError, ConsumerCancelled, Unsupported
+from mqdash.errors import BrokerError, ConsumerCancelled, MqdashError, Unsupported
+from mqdash.lab.backoff import Backoff
 from mqdash.lab.handovers import id_of
-from mqdash.lab.sessions import ConsumerSession, Crashed, Stuck, SubscriberSession
+from mqdash.lab.sessions import ConsumerSession, Crashed, Stuck, SubscriberSession, Unproven
 from mqdash.lab.work import Tools, Work
 from mqdash.model.actors import WorkerRecord, WorkerState
-from mqdash.model.events import Cancelled, Gap, WorkerChanged, WorkerDied
+from mqdash.model.events import Cancelled, Gap, Noted, WorkerChanged, WorkerDied
 from mqdash.model.message import Family
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class Worker:
         self._since_s: float | None = None
         self._expected_s: float | None = None
         self._away_since_s: float | None = None
+        self._opened_s: float | None = None
+        self._backoff = Backoff(crew.clock, crew.lives)
         self._told: WorkerRecord | None = None
         self._told_s = float("-inf")
         self._unhung = asyncio.Event()
@@ -75,60 +78,72 @@ class Worker:
 
     # --- what a person may do -------------------------------------------------------------------------------------
 
+    # Each raises MqdashError when the worker is dead or gone: nothing is told as done that was not.
+
     def kill(self) -> None:
         """Drop the socket: no goodbye, nothing acknowledged, no group left."""
+        self._check_there()
         self._die(WorkerState.KILLED)
 
     def hang(self) -> None:
         """Hold what it has and finish nothing; the connection stays alive. `resume` wakes it."""
-        if self._end is None:
-            self._hung = True
-            self._unhung.clear()
-            self._changed()
+        self._check_there()
+        self._hung = True
+        self._unhung.clear()
+        self._changed()
 
     def crash_next(self) -> None:
         """Raise on the next message it begins."""
-        self.crash_on_next = self._end is None
+        self._check_there()
+        self.crash_on_next = True
         self._changed()
 
     def finish(self) -> None:
         """Finish what it holds, settle it, and leave."""
-        if self._end is None:
-            self._draining = True
-            self._go_on()
-            if self._consumer is not None:
-                self._consumer.pause()
-            self._changed()
+        self._check_there()
+        self._draining = True
+        self._go_on()
+        if self._consumer is not None:
+            self._consumer.pause()
+        self._changed()
 
     def pause(self) -> None:
-        """Take nothing more; what is in work is finished, what is held stays held."""
-        if self._end is None and not self._draining:
-            self._paused = True
-            if self._consumer is not None:
-                self._consumer.pause()
-            self._changed()
+        """Take nothing more; what is in work is finished, what is held stays held. One that is leaving is not stopped."""
+        self._check_there()
+        if self._draining:
+            raise MqdashError(f"{self.name} is finishing what it holds and leaves: there is nothing to pause")
+        self._paused = True
+        if self._consumer is not None:
+            self._consumer.pause()
+        self._changed()
 
     def resume(self) -> None:
         """End a pause or a hang; a stuck worker tries again."""
-        if self._end is None:
-            self._go_on()
-            if self._consumer is not None:
-                self._consumer.resume()
-            self._changed()
+        self._check_there()
+        self._go_on()
+        if self._consumer is not None:
+            self._consumer.resume()
+        self._changed()
 
     def set_prefetch(self, prefetch: int) -> None:
         """Hold up to this many messages (0 = no limit), from a new subscription on, opened when it holds nothing."""
+        self._check_there()
         self.prefetch = max(0, prefetch)
         self._reopen = True
         self._changed()
 
     def set_work(self, *, time_s: float | None = None, failure_rate: float | None = None) -> None:
         """Work about `time_s` seconds on each message (give or take a quarter), fail on this share of them."""
+        self._check_there()
         if time_s is not None:
             self._work.time_s = (max(0.0, time_s) * 0.75, max(0.0, time_s) * 1.25)
         if failure_rate is not None:
             self._work.failure_rate = min(1.0, max(0.0, failure_rate))
         self._changed()
+
+    def _check_there(self) -> None:
+        if self._end is not None:
+            raise MqdashError(f"{self.name} is {self._end} and takes no more orders; + in Workers adds another one")
 
     # --- how it stands --------------------------------------------------------------------------------------------
 
@@ -273,7 +288,9 @@ class Worker:
                 except Crashed:
                     self._die(WorkerState.CRASHED)
                 except Stuck as error:
-                    await self._stuck(str(error))
+                    await self._stuck(session, str(error))
+                except Unproven as error:
+                    self._start_over(str(error))
                 finally:
                     self._lose(session)
         except ConsumerCancelled as error:
@@ -331,6 +348,7 @@ class Worker:
 
     def _opened(self, link: Consumer | Subscription) -> None:
         self._link, self._note, self._away_since_s = link, "", None
+        self._opened_s = self.crew.clock.monotonic()
         self._connected = True
         self.opened.set()
 
@@ -343,17 +361,40 @@ class Worker:
         self._connected = False
         self._away_since_s = self.crew.clock.monotonic()
 
-    async def _stuck(self, why: str) -> None:
-        """Hold everything and take nothing until somebody says go on; then what is held goes back (no loop)."""
+    async def _stuck(self, session: ConsumerSession | SubscriberSession, why: str) -> None:
+        """Hold everything and take nothing until somebody says go on; then what is held goes back (no loop).
+
+        Raises:
+            BrokerError: the connection or the subscription ended: it holds nothing any more.
+        """
         self._note = why
         self.flush()
-        while self._note and not self._draining and self._end is None:
-            await self.wake.wait()
-            self.wake.clear()
+        assert isinstance(session, ConsumerSession)  # a subscriber settles nothing
+        holding = asyncio.create_task(session.hold(), name=f"{self.name} is stuck")
+        holding.add_done_callback(lambda _: self.wake.set())
+        try:
+            while self._note and not self._draining and self._end is None and not holding.done():
+                await self.wake.wait()
+                self.wake.clear()
+            if holding.done():
+                holding.result()
+        finally:
+            holding.cancel()
+
+    def _start_over(self, what: str) -> None:
+        """Drop the connection, so that the broker gives back whatever it still counts as held."""
+        if self._link is not None:
+            self._link.crash()
+        self._note = what
+        text = f"{what}; {self.name} starts over, it may come twice"
+        self.crew.emit(Noted(broker=self.crew.broker, at_s=self.crew.clock.now(), text=text, level="look"))
 
     async def _settled_down(self) -> None:
-        if not self._reopen:
-            await self.crew.backoff()
+        if self._reopen:
+            return
+        opened_s, self._opened_s = self._opened_s, None
+        lasted_s = 0.0 if opened_s is None else self.crew.clock.monotonic() - opened_s
+        await self._backoff.wait(lasted_s=lasted_s, wake=self.wake)
 
     def _leave(self) -> None:
         self._end = WorkerState.GONE

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mqdash.lab.channels import Channels
-from mqdash.lab.ledger import BLOCK, Ledger, QueueLedger
+from mqdash.lab.ledger import BLOCK, OTHERS_LIMIT, Issued, Ledger, QueueLedger
 from mqdash.model.topology import QueueRef, Route
 from tests.unit.lab.labs import ORDERS
 
@@ -14,6 +14,9 @@ IDS = st.sampled_from(
     [f"p-{n}" for n in range(8)] + ["7", "07", "x", "p-3.done", "3.done", "-4", "p-", "p-1.", "a-b-2"]
 )
 CALLS = st.tuples(st.sampled_from(["confirmed", "delivered", "processed", "died"]), IDS)
+
+OURS: dict[str, Issued] = {"p": lambda number: number < 3 * BLOCK, "": lambda number: number == 7}
+OWN = {*(f"p-{n}" for n in range(8)), "7", "p-3.done"}
 
 
 class Naive:
@@ -24,7 +27,7 @@ class Naive:
         self.duplicates = 0
 
     def call(self, what: str, message_id: str) -> None:
-        if what == "processed" and message_id in self.sets["processed"]:
+        if what == "processed" and message_id in self.sets["processed"] and message_id in OWN:
             self.duplicates += 1
         self.sets[what].add(message_id)
 
@@ -35,7 +38,7 @@ class Naive:
 
 @given(st.lists(CALLS, max_size=60))
 def test_the_ledger_counts_as_sets_would(calls: list[tuple[str, str]]) -> None:
-    ledger, naive = QueueLedger(), Naive()
+    ledger, naive = QueueLedger(OURS, ("done",)), Naive()
     for what, message_id in calls:
         # A worker settles only what it was given.
         if what in {"processed", "died"}:
@@ -51,11 +54,13 @@ def test_the_ledger_counts_as_sets_would(calls: list[tuple[str, str]]) -> None:
     assert counts.open == counts.published - counts.done - counts.dead
     assert counts.open_confirmed == len(naive.open_confirmed)
     assert counts.duplicates == naive.duplicates
-    assert sorted(ledger.open_ids()) == sorted(naive.open_confirmed)
+    confirmed = [message_id for message_id, sure in ledger.open_ids().items() if sure]
+    assert sorted(confirmed) == sorted(naive.open_confirmed & OWN)
+    assert ledger.own.done == len(sets["processed"] & OWN)
 
 
 def test_a_second_processing_of_a_long_done_message_is_still_a_duplicate() -> None:
-    ledger = QueueLedger()
+    ledger = QueueLedger(OURS, ("done",))
     for n in range(3 * BLOCK):
         ledger.confirmed(f"p-{n}")
         ledger.delivered(f"p-{n}", redelivered=False)
@@ -66,7 +71,7 @@ def test_a_second_processing_of_a_long_done_message_is_still_a_duplicate() -> No
 
 
 def test_done_messages_cost_no_memory() -> None:
-    ledger = QueueLedger()
+    ledger = QueueLedger(OURS, ("done",))
     for n in range(3 * BLOCK):
         ledger.confirmed(f"p-{n}")
         ledger.delivered(f"p-{n}", redelivered=False)
@@ -74,6 +79,24 @@ def test_done_messages_cost_no_memory() -> None:
     blocks = [block for blocks in ledger._sequences.values() for block in blocks._blocks.values()]
     assert len(blocks) == 3
     assert len({id(block) for block in blocks}) == 1
+
+
+def test_foreign_ids_that_end_in_digits_cost_no_blocks_and_are_bounded() -> None:
+    ledger = QueueLedger(OURS, ("done",))
+    for n in range(OTHERS_LIMIT + 100):
+        ledger.delivered(f"order-{n * 7919}", redelivered=False)
+        ledger.delivered(f"p-{(n + 4) * BLOCK}.x{n}", redelivered=False)
+    assert ledger._sequences == {}
+    assert len(ledger._others) == OTHERS_LIMIT
+    assert (ledger.own.published, ledger.foreign.published) == (0, 2 * (OTHERS_LIMIT + 100))
+
+
+def test_an_id_a_person_uses_twice_is_no_duplicate_unless_the_broker_gave_it_out_again() -> None:
+    ledger = QueueLedger(OURS)
+    for redelivered, duplicates in ((False, 0), (False, 0), (True, 1)):
+        ledger.delivered("mine-1", redelivered=redelivered)
+        ledger.processed("mine-1")
+        assert ledger.counts().duplicates == duplicates
 
 
 def test_a_confirm_counts_in_every_queue_of_its_route() -> None:
@@ -88,7 +111,7 @@ def test_a_confirm_counts_in_every_queue_of_its_route() -> None:
 
 
 def test_redelivered_is_what_the_broker_says_or_a_second_arrival() -> None:
-    ledger = QueueLedger()
+    ledger = QueueLedger(OURS, ("done",))
     ledger.delivered("1", redelivered=True)
     ledger.delivered("2", redelivered=None)
     ledger.delivered("2", redelivered=None)

@@ -1,5 +1,8 @@
 """What a person may do to workers, on the embedded RabbitMQ in virtual time."""
 
+from itertools import pairwise
+from typing import Any
+
 import pytest
 
 from mqdash.clock import ManualClock
@@ -7,7 +10,18 @@ from mqdash.errors import MqdashError
 from mqdash.lab.lab import Lab
 from mqdash.lab.workers import Worker
 from mqdash.model.actors import WorkerState
-from mqdash.model.events import Cancelled, Claimed, Gap, HandedOver, SettleFailed, WorkerChanged, WorkerDied, WorkerGone
+from mqdash.model.delivery import Outcome, Settled
+from mqdash.model.events import (
+    Cancelled,
+    Claimed,
+    Gap,
+    HandedOver,
+    Noted,
+    SettleFailed,
+    WorkerChanged,
+    WorkerDied,
+    WorkerGone,
+)
 from mqdash.model.topology import QueueRef, Topology
 from tests.unit.lab.labs import ALERTS, later, scenario, virtual, working
 
@@ -264,3 +278,107 @@ async def test_S6_a_hung_pager_claims_nothing() -> None:
         lab.workers["P2"].hang()
         await later(clock, 5.0)
         assert story.of(Claimed) == []
+
+
+@pytest.mark.parametrize("order", ["kill", "hang", "crash_next", "finish", "pause", "resume"])
+async def test_a_dead_worker_refuses_every_order(order: str) -> None:
+    clock = ManualClock()
+    async with working(scenario(), RABBIT, clock) as (lab, _, _):
+        worker = lab.workers["W2"]
+        worker.kill()
+        with pytest.raises(MqdashError, match=r"W2 is killed and takes no more orders; \+ in Workers adds another one"):
+            getattr(worker, order)()
+        with pytest.raises(MqdashError, match="W2 is killed"):
+            worker.set_prefetch(5)
+        with pytest.raises(MqdashError, match="W2 is killed"):
+            worker.set_work(time_s=1.0)
+        assert state(worker) == WorkerState.KILLED
+
+
+async def test_a_leaving_worker_cannot_be_paused() -> None:
+    clock = ManualClock()
+    async with working(scenario(SLOW, rate_per_s="20"), RABBIT, clock) as (lab, _, _):
+        await later(clock, 0.3)
+        lab.workers["W1"].finish()
+        with pytest.raises(MqdashError, match="W1 is finishing what it holds and leaves"):
+            lab.workers["W1"].pause()
+
+
+async def test_a_pool_is_never_scaled_beyond_64_living_workers() -> None:
+    clock = ManualClock()
+    async with working(scenario(), RABBIT, clock) as (lab, _, _):
+        with pytest.raises(MqdashError, match="W can have at most 64 living workers, not 500: nothing was changed"):
+            lab.scale("W", 500)
+        assert lab.living("W") == 2
+
+
+async def test_F4_a_settle_without_proof_drops_the_connection_and_everything_comes_again() -> None:
+    clock = ManualClock()
+    async with working(scenario(SLOW, count="1", rate_per_s="2"), RABBIT, clock) as (lab, story, _):
+        worker = lab.workers["W1"]
+        await later(clock, 1.0)
+        assert worker.record.in_flight == 1
+        (held,) = worker.record.in_flight_ids
+
+        async def unanswered(verdicts: Any) -> list[Outcome]:  # the broker is never asked: it still holds the delivery
+            return [Outcome(Settled.UNKNOWN, "no answer in 5 s") for _ in verdicts]
+
+        assert worker._consumer is not None
+        worker._consumer.settle = unanswered  # type: ignore[method-assign]
+        await later(clock, 3.0)
+        assert [event.text for event in story.of(Noted)] == [
+            f"no proof that {held} was moved; W1 starts over, it may come twice"
+        ]
+        lab.producers["boss"].stop()
+        await later(clock, 8.0)
+        (jobs,) = await (await lab.ready()).measure([JOBS])
+        counts = lab.ledger.counts(JOBS)
+        assert (jobs.waiting, jobs.in_flight, counts.open, counts.redelivered) == (0, 0, 0, 1)
+        assert worker.record.state == WorkerState.IDLE
+        assert dict(lab.ledger.queue(JOBS).unproven_ids) == {}
+
+
+async def test_E3_a_stuck_worker_sees_its_lost_connection_and_tries_again() -> None:
+    clock = ManualClock()
+    plan = scenario('failure_rate = 1.0\nerrors = [{ name = "Bad" }]\n', count="1", rate_per_s="20")
+    async with working(plan, RABBIT, clock) as (lab, story, lives):
+        broker = await lab.ready()
+        worker = lab.workers["W1"]
+        failed = [queue for queue in lab.topology.queues if queue.ref.name == "failed"]
+        await broker.remove(Topology(queues=tuple(failed)))
+        await later(clock, 0.5)
+        assert (state(worker), worker.record.in_flight) == (WorkerState.STUCK, 1)
+        lives.server.stop("the broker was restarted")
+        await later(clock, 0.2)
+        assert worker.away
+        assert worker.record.in_flight == 0
+        dead = lab.ledger.counts(JOBS).dead
+        lives.server.start()  # and the lab declares what is missing
+        await later(clock, 1.0)
+        assert lab.ledger.counts(JOBS).dead > dead
+        assert len(story.of(SettleFailed)) == 1
+
+
+async def test_R27_a_queue_that_stays_away_is_asked_for_less_and_less_often() -> None:
+    clock = ManualClock()
+    async with working(scenario(), RABBIT, clock) as (lab, _, _):
+        broker = await lab.ready()
+        await later(clock, 0.5)
+        jobs = [queue for queue in lab.topology.queues if queue.ref == JOBS]
+        await broker.remove(Topology(queues=tuple(jobs)))
+        worker, opened = lab.workers["W1"], []
+        inner = worker._open
+
+        async def counting(*given: Any) -> Any:
+            opened.append(clock.monotonic())
+            return await inner(*given)
+
+        worker._open = counting  # type: ignore[method-assign,assignment]
+        await later(clock, 30.0)
+        waits_s = [round(b - a, 1) for a, b in pairwise(opened)]
+        assert waits_s[:4] == [0.4, 0.8, 1.6, 3.2]
+        assert set(waits_s[4:]) == {5.0}
+        await broker.declare(lab.topology)
+        worker.resume()  # a person need not wait for it
+        await later(clock, 0.1)
+        assert worker.record.state in {WorkerState.IDLE, WorkerState.BUSY}
