@@ -24,6 +24,8 @@ POOL_PREFIX: Final = "p:pool/"
 _STATE_MARKS: Final = {"hung": "◉", "paused": "◌", "draining": "◐", "stuck": "!", "starting": "…"}
 _LEAST_FULL: Final = 10
 """A bar is full at no fewer messages than this: two waiting messages are no alarm, whatever the last minutes were."""
+_LEAST_ALIKE: Final = 12
+"""Names that share fewer characters are told apart by their beginnings."""
 _LEAST_REASON: Final = 16
 """A reason cut shorter than this tells nothing."""
 _MIN_RATE_GAP: Final = 12
@@ -78,7 +80,7 @@ class _Painter:
 
     def _named(self, name: str, width: int) -> SafeText:
         """A name in its room; where several begin alike and would be cut to the same text, its middle goes, not its end."""
-        start = name[: max(width * 2 // 3, 1)]
+        start = name[: max(width * 2 // 3, _LEAST_ALIKE)]
         alike = name_cells(name) > width and sum(other.startswith(start) for other in self.full_names) > 1
         return middle_cut(safe_text(name), width) if alike else safe_text(name)
 
