@@ -219,11 +219,6 @@ def footer_keys(focus: Where, places: Iterable[Where], controls: frozenset[str] 
     return sorted(shown, key=lambda key: key.rank)
 
 
-def pane_key(name: str) -> Key:
-    """The key that focuses a pane: shown in the footer while that pane is folded away."""
-    return next(key for key in ALL if key.action == f"screen.pane('{name}')")
-
-
 def find(id_: str) -> Key:
     """The key of that id.
 

@@ -142,10 +142,10 @@ class Dashboard(Screen[None]):
         focus = self.panes[self._focus_name].where
         places = (keymap.Where.EVERYWHERE, keymap.Where.DASHBOARD)
         keys = keymap.footer_keys(focus, places, self._controls)
-        folded: tuple[PaneName, ...] = ("producers", "workers") if not self.zoomed else ()
-        hidden = [keymap.pane_key(name) for name in folded if not self.panes[name].display]
-        at = next((at + 1 for at, key in enumerate(keys) if key.id == "letters"), 0)
-        self.footer.show_keys([*keys[:at], *hidden, *keys[at:]])
+        if not self.zoomed and not self.panes["producers"].display:
+            at = next((at + 1 for at, key in enumerate(keys) if key.id == "letters"), 0)
+            keys.insert(at, keymap.find("pane.1"))
+        self.footer.show_keys(keys)
 
     def _offer(self) -> None:
         """Offer the keys that work on what is selected, and no others."""
