@@ -88,7 +88,7 @@ class Control:
         attachment = self._of(broker)
         try:
             if action in _WORKER_ACTIONS | {"scale"} and attachment.lab is None:
-                return f"{subject} belongs to somebody else's process: {broker} can only be looked at"
+                return f"{subject} belongs to somebody else's process: mqdash cannot steer it"
             if action in _WORKER_ACTIONS:
                 return _ended(self._worker(broker, subject))
             if action in _PRODUCER_ACTIONS:
