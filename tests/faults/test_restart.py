@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.proof.restart import BROKERS, KAFKAS, restart_under_load
+from tests.proof.restart import BROKERS, KAFKAS, REDISES, restart_under_load
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -25,3 +25,14 @@ async def test_4_27_a_kafka_killed_at_1000_per_s_is_told_resumed_and_loses_nothi
     assert found["said_s"] < 5, found
     assert found["resumed_s"] < 10, found
     assert found["rate_per_s"] > 500, found
+
+
+@pytest.mark.parametrize("name", [*REDISES, REDISES[0]])
+async def test_4_P6_a_redis_killed_at_1000_per_s_is_told_resumed_loses_nothing_and_shows_its_gaps(name: str) -> None:
+    found = await restart_under_load(name)
+    assert found["lost"] == 0, found
+    assert found["good"], found
+    assert found["said_s"] < 5, found
+    assert found["resumed_s"] < 10, found
+    assert found["rate_per_s"] > 500, found
+    assert found["gaps"] >= 1, found

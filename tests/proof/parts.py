@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.proof.headless import ON, headless
 from tests.proof.part import Part, Run
-from tests.proof.restart import BROKERS, KAFKAS, restart_under_load
+from tests.proof.restart import BROKERS, KAFKAS, REDISES, restart_under_load
 from tests.proof.stateful import CHUNKS, stateful
 
 
@@ -24,16 +24,20 @@ async def _restart_kafka(n: int) -> Run:
     return await restart_under_load(KAFKAS[n % len(KAFKAS)])
 
 
+async def _restart_redis(n: int) -> Run:
+    return await restart_under_load(REDISES[n % len(REDISES)])
+
+
 def _restarts(runs: list[Run]) -> list[str]:
     lines = [
-        "Killed with -9 and restarted under the dashboard with a producer aiming at 500 msgs/s (Kafka: 1,000). Times are",
+        "Killed with -9 and restarted under the dashboard with a producer aiming at 500 msgs/s (Kafka and Redis: 1,000). Times are",
         "medians in seconds: until the screen said so (after the kill), until the producer's next confirm (after the broker",
         "was back).",
         "",
         "| broker | kills | confirmed | lost | duplicates | said after | resumed after | reached msgs/s |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for name in (*BROKERS, *KAFKAS):
+    for name in (*BROKERS, *KAFKAS, *REDISES):
         mine = [run for run in runs if run["broker"] == name]
         if mine:
             sums = {key: sum(run[key] for run in mine) for key in ("confirmed", "lost", "duplicates")}
@@ -88,6 +92,7 @@ PARTS: dict[str, Any] = {
     for part in (
         Part(name="restart", title="Broker killed under load", total=30, run=_restart, table=_restarts),
         Part(name="restart-kafka", title="Kafka killed under load", total=30, run=_restart_kafka, table=_restarts),
+        Part(name="restart-redis", title="Redis killed under load", total=30, run=_restart_redis, table=_restarts),
         Part(name="headless", title="A worker killed in the lab", total=20 * len(ON), run=_headless, table=_headlesses),
         Part(name="stateful", title="Random steps", total=len(CHUNKS), run=stateful, table=_statefuls),
     )

@@ -36,9 +36,11 @@ class Load:
 LOADS = {
     "rabbitmq": Load(scenario="orders", producer="shop", pool="W", workers=5, work_s=0.0005, rate_per_s=500.0),
     "kafka": Load(scenario="clicks", producer="visitors", pool="C", workers=3, work_s=0.0005, rate_per_s=1000.0),
+    "redis": Load(scenario="alerts", producer="sensors", pool="P", workers=3, work_s=0.0005, rate_per_s=1000.0),
 }
 BROKERS = ("rabbitmq-3.10", "rabbitmq-4")
 KAFKAS = ("kafka-4",)
+REDISES = ("redis-7", "redis-8")
 
 
 def screen_text(app: MqdashApp) -> str:
@@ -99,6 +101,7 @@ async def _cycle(name: str, broker: Any, state_dir: str, *, before_s: float, aft
                 "said_s": round(said_s, 2),
                 "resumed_s": round(resumed_s, 2),
                 "rate_per_s": round(rate_per_s),
+                "gaps": sum("was away for" in line.text for line in runtime.store.view().story.lines),
                 "good": counted.lost == 0,
                 "queues": [
                     f"{q.name} {q.published}={q.acked}+{q.waiting}+{q.in_flight}+{q.dead}" for q in counted.queues
