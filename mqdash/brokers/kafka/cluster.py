@@ -35,6 +35,8 @@ _MOVING = (GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError, Group
 COORDINATOR_LIMIT_S: Final = 4.0
 """How long a group may be without a coordinator before that is an error: a new cluster makes its offsets topic first."""
 COORDINATOR_EVERY_S: Final = 0.1
+ASKED_PER_NODE: Final = 4
+ANOTHER_AFTER_S: Final = 0.05
 Answer = TypeVar("Answer")
 
 
@@ -73,8 +75,7 @@ class Cluster:
         Raises:
             BrokerError: no broker answers.
         """
-        async with self.translated():
-            await self.admin.describe_topics([])
+        await self._from_any([])
 
     @asynccontextmanager
     async def translated(self, what: str = "") -> AsyncIterator[None]:
@@ -86,9 +87,19 @@ class Cluster:
 
     async def topics(self) -> dict[str, int]:
         """Every topic with its number of partitions."""
-        async with self.translated():
-            found = await self.admin.describe_topics(None)
+        found = await self._from_any(None)
         return {topic["topic"]: len(topic["partitions"]) for topic in found if not topic["error_code"]}
+
+    async def _from_any(self, topics: list[str] | None) -> Any:
+        """Ask a node at random, and when it does not answer another one: a cluster lives on without one of its nodes."""
+        nodes = max(len(self.admin._client.cluster.brokers()), 1)  # noqa: SLF001 - there is no public list of nodes
+        async with self.translated():
+            for _ in range(ASKED_PER_NODE * nodes if nodes > 1 else 0):
+                try:
+                    return await self.admin.describe_topics(topics)
+                except (KafkaError, OSError):
+                    await asyncio.sleep(ANOTHER_AFTER_S)
+            return await self.admin.describe_topics(topics)
 
     async def ends(self, places: Sequence[TopicPartition]) -> dict[TopicPartition, Ends]:
         """Start and end of these partitions."""

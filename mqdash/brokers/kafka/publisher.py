@@ -16,8 +16,9 @@ from aiokafka.errors import (
 from mqdash.brokers.kafka import bursts
 from mqdash.brokers.kafka.errors import refusal
 from mqdash.brokers.kafka.records import wire_headers
-from mqdash.brokers.kafka.way import MAX_RECORD_BYTES, stop
+from mqdash.brokers.kafka.way import DELIVERY_TIMEOUT_MS, MAX_RECORD_BYTES, stop
 from mqdash.brokers.life import Link
+from mqdash.errors import BrokerError
 from mqdash.model.delivery import Receipt, Sent
 from mqdash.model.message import Message, Record
 from mqdash.model.topology import Route
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 METADATA_LIMIT_S: Final = 1.5
 """How long a topic nobody has heard of is asked for before it counts as missing."""
+RECEIPT_LIMIT_S: Final = DELIVERY_TIMEOUT_MS / 1000 + 5
+"""After so long without a result a publish is UNKNOWN."""
 _BROKEN = (OutOfOrderSequenceNumber, DuplicateSequenceNumber)
 
 
@@ -132,8 +135,11 @@ class KafkaPublisher(Link):
         return [_receipt(ended[id(one.batch)], one.index) for one in placed]
 
     async def _ends(self, futures: Sequence[asyncio.Future[Any]]) -> list[Any]:
-        results = await asyncio.gather(*futures, return_exceptions=True)
-        if any(isinstance(result, _BROKEN) for result in results):
+        """Result or exception of each; the library tries some errors again for ever, so we do not wait for ever (fault 33)."""
+        if futures:
+            await asyncio.wait(futures, timeout=RECEIPT_LIMIT_S)
+        results = [_result(future) for future in futures]
+        if any(isinstance(result, (*_BROKEN, TimeoutError)) for result in results):
             await self._renew()
         return results
 
@@ -172,7 +178,10 @@ class KafkaPublisher(Link):
 
     async def _renew(self) -> None:
         """A gap in the sequence never closes again in this session: go on in a new one (its old receipts stay UNKNOWN)."""
-        broken, self._producer = self._producer, await self._way.producer(self.name)
+        try:
+            broken, self._producer = self._producer, await self._way.producer(self.name)
+        except BrokerError:
+            return  # the old one stays, and says UNKNOWN until the life ends or the cluster is back
         await stop(broken)
 
     async def _room(self, wanted: int) -> int:
@@ -188,6 +197,15 @@ class KafkaPublisher(Link):
             self._freed.notify_all()
 
 
+def _result(future: asyncio.Future[Any]) -> Any:
+    if not future.done():
+        future.add_done_callback(lambda late: late.cancelled() or late.exception())
+        return TimeoutError()
+    if future.cancelled():
+        return TimeoutError()
+    return future.exception() or future.result()
+
+
 def _receipt(result: Any, index: int = 0) -> Receipt:
     """`index`: which record of its batch it is."""
     if not isinstance(result, BaseException):
@@ -196,5 +214,7 @@ def _receipt(result: Any, index: int = 0) -> Receipt:
     if text:
         detail = f"{text}; mqdash sends up to {MAX_RECORD_BYTES} bytes" if "larger" in text else text
         return Receipt(Sent.REFUSED, detail)
+    if isinstance(result, TimeoutError):
+        return Receipt(Sent.UNKNOWN, f"no proof: no answer within {RECEIPT_LIMIT_S:g} s")
     # No answer, or one that does not say whether the record was appended.
     return Receipt(Sent.UNKNOWN, f"no proof: {type(result).__name__.removesuffix('Error')}")
