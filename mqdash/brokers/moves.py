@@ -131,8 +131,23 @@ def rung_for(after_s: float) -> int:
 def wait_queue(queue: str, rung: int) -> Queue:
     """RabbitMQ: the wait queue of one rung of `queue`, declared before a copy is sent to it; never with an expiry."""
     name, rung_s = RUNGS[rung]
-    ref = QueueRef(f"{WAIT_PREFIX}{queue}.{name}")
-    return Queue(ref=ref, ttl_s=rung_s, dead_letter=Route("", queue))
+    return holding_queue(f"{WAIT_PREFIX}{queue}.{name}", rung_s, Route("", queue))
+
+
+def holding_queue(name: str, ttl_s: float, to: Route) -> Queue:
+    """RabbitMQ: a queue that holds messages for `ttl_s` and then hands them to `to`.
+
+    A classic queue dead-letters at most once: a broker killed at the moment a message comes due can lose it (R43; seen: 1 of
+    40,000 confirmed messages in 25 kills under load). A quorum queue keeps it until the target has confirmed it.
+    """
+    return Queue(
+        ref=QueueRef(name),
+        kind="quorum",
+        ttl_s=ttl_s,
+        dead_letter=to,
+        dead_letter_strategy="at-least-once",
+        overflow="reject-publish",
+    )
 
 
 def wait_queues(queue: str) -> tuple[Queue, ...]:

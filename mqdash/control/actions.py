@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from mqdash.brokers.moves import holding_queue
 from mqdash.control.commands import native_command
 from mqdash.control.letters import LetterBox
 from mqdash.errors import MqdashError, NotFound, Unsupported
@@ -21,7 +22,7 @@ from mqdash.model.delivery import Outgoing, Sent
 from mqdash.model.message import Draft, Family, compose
 from mqdash.model.names import tag
 from mqdash.model.routing import Routing
-from mqdash.model.topology import Queue, QueueRef, Route, Topology
+from mqdash.model.topology import QueueRef, Route, Topology
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -172,8 +173,7 @@ class Control:
             raise Unsupported(attachment.name, f"{attachment.url.family} cannot delay a single message")
         await self._check_reachable(attachment, route)
         name = f"mqdash.wait.{self._own}.{route.destination or 'default'}.{route.key}.{round(delay_s * 1000)}ms"
-        queue = Queue(ref=QueueRef(name), ttl_s=delay_s, dead_letter=route)
-        waiting = Topology(queues=(queue,))
+        waiting = Topology(queues=(holding_queue(name, delay_s, route),))
         earlier = self._tidying.pop(name, None)
         if earlier is not None:
             earlier.cancel()  # whoever publishes once more also tidies later

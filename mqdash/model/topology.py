@@ -59,6 +59,7 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True, tag="queue"):
     max_length: int | None = None
     max_length_bytes: int | None = None
     overflow: str | None = None
+    dead_letter_strategy: str | None = None  # "at-least-once": kept until the target has confirmed (R43, quorum only)
     max_priority: int | None = None
     delivery_limit: int | None = None
     single_active_consumer: bool = False

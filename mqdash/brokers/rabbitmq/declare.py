@@ -125,6 +125,7 @@ def queue_arguments(queue: Queue) -> dict[str, Any]:
         "x-max-length": queue.max_length,
         "x-max-length-bytes": queue.max_length_bytes,
         "x-overflow": queue.overflow,
+        "x-dead-letter-strategy": queue.dead_letter_strategy,
         "x-max-priority": queue.max_priority,
         "x-delivery-limit": queue.delivery_limit,
         "x-single-active-consumer": queue.single_active_consumer or None,

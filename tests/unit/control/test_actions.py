@@ -132,7 +132,7 @@ async def test_without_a_lab_there_is_nobody_to_kill(tmp_path: Path) -> None:
     async with bench(tmp_path) as lab:
         with pytest.raises(MqdashError, match="other people's processes"):
             lab.control.kill("lab", "W1")
-        assert "other people's processes" in lab.control.refusal("kill", "lab", "W1")
+        assert "somebody else" in lab.control.refusal("kill", "lab", "W1")
 
 
 def test_the_steps_of_a_rate() -> None:
