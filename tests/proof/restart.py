@@ -111,7 +111,7 @@ async def _cycle(name: str, broker: Any, state_dir: str, *, before_s: float, aft
 
 def _confirmed(runtime: Runtime, load: Load) -> int:
     rows = runtime.store.view().producers.rows
-    return next(row.total for row in rows if row.producer.name == load.producer)
+    return next(row.total - row.unconfirmed for row in rows if row.producer.name == load.producer)
 
 
 def _rate(runtime: Runtime, load: Load) -> float:
