@@ -197,6 +197,15 @@ def test_an_empty_flow_says_what_will_appear_and_how() -> None:
     assert "appear as soon as" in drawing
 
 
+def test_a_broker_that_lists_no_names_is_not_called_empty() -> None:
+    source = "passive declares of known names; management API: http://127.0.0.1:15672 is not reachable"
+    drawing = " ".join(text(FlowView(broker="b", family=Family.RABBITMQ, source=source)).replace("│", " ").split())
+    assert "lists no names" in drawing
+    assert "?management=http://host:15672" in drawing
+    assert "is not reachable" in drawing
+    assert "Nothing is declared" not in drawing
+
+
 def test_a_broker_that_cannot_be_reached_is_a_state_with_address_cause_and_next_try() -> None:
     down = BrokerView(
         name="orders", family=Family.RABBITMQ, state=LinkState.DOWN, url="amqp://127.0.0.1:5672/", cause="connection refused",

@@ -130,7 +130,15 @@ class FlowPicture:
         if width < 10 or room < 1:
             return _Static(canvas, canvas.rows(), (), (), 0, first)
         if not any(flow.nodes for flow in flows):
-            if not troubles:
+            unlisted = next((flow.source for flow in flows if flow.source.startswith("passive")), "")
+            if unlisted and not troubles:
+                empty(
+                    canvas,
+                    literal("Without its management API a RabbitMQ lists no names: what is there cannot be shown."),
+                    literal("Name it in the address: ?management=http://host:15672"),
+                    safe_text(unlisted),
+                )
+            elif not troubles:
                 empty(
                     canvas,
                     literal("Nothing is declared here yet: no exchanges, topics, streams or queues."),
