@@ -6,6 +6,7 @@ import pytest
 
 from mqdash.brokers.base import Broker
 from tests.conformance.amqp import Amqp, amqp_for
+from tests.conformance.streams import Streams, streams_for
 from tests.conformance.subjects import Subject, Work, make_subject
 
 
@@ -33,4 +34,11 @@ async def work(subject: Subject, broker: Broker) -> AsyncIterator[Work]:
 def amqp(request: pytest.FixtureRequest) -> Iterator[Amqp]:
     """RabbitMQ by a bare client, for bodies marked `@natively`."""
     with amqp_for(request.param) as found:
+        yield found
+
+
+@pytest.fixture
+def streams(request: pytest.FixtureRequest) -> Iterator[Streams]:
+    """A stream by bare commands, for bodies marked `@streams_natively`."""
+    with streams_for(request.param) as found:
         yield found

@@ -155,7 +155,7 @@ async def test_a_leased_retry_of_a_dead_consumer_comes_again_and_is_never_in_the
 
 
 @conformance("channels")
-async def test_P1_P3_P4_channels_keep_nothing_and_every_subscription_gets_a_copy(
+async def test_P1_P2_P3_P4_channels_keep_nothing_and_every_subscription_gets_a_copy(
     subject: Subject, broker: Broker, work: Work
 ) -> None:
     channel = f"{work.queue.name}.news"

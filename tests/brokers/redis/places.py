@@ -24,6 +24,12 @@ class Server:
         self._options = options
         self.start()
 
+    @property
+    def name(self) -> str:
+        """The target it stands for in the table of rules: `redis-7`."""
+        told = subprocess.run([redis_server(), "--version"], check=True, capture_output=True, text=True).stdout
+        return f"redis-{told.partition('v=')[2].partition('.')[0]}"
+
     def start(self) -> None:
         """Start and wait until it answers anything."""
         self.folder.mkdir(parents=True, exist_ok=True)
