@@ -82,7 +82,7 @@ class Management:
         finally:
             if self._client is not client:  # also when the one who waits was cancelled: its sockets must not stay
                 self._ask_again_at = self._clock.monotonic() + ASK_AGAIN_S
-                await client.aclose()
+                await _closed(client)
 
     async def get(self, path: str, params: Mapping[str, str | int] | None = None) -> Any:
         """The JSON of `/api` + path.
@@ -116,14 +116,19 @@ class Management:
         self.missing = f"{self.address}: {problem}"
         self._ask_again_at = self._clock.monotonic() + ASK_AGAIN_S
         if client is not None:
-            await client.aclose()
+            await _closed(client)
 
     async def close(self) -> None:
         """Close its connections; it is found again when asked."""
         client, self._client, self.missing = self._client, None, ""
         if client is not None:
             with contextlib.suppress(OSError, RuntimeError):
-                await client.aclose()
+                await _closed(client)
+
+
+async def _closed(client: Any) -> None:
+    """Close a client to the end, also when whoever asked for it is cancelled meanwhile: its sockets must not stay."""
+    await asyncio.shield(asyncio.ensure_future(client.aclose()))
 
 
 def _address(url: BrokerUrl) -> str:
