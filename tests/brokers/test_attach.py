@@ -91,8 +91,10 @@ class Foreign:
     def settled(self) -> dict[str, Any]:
         """The snapshot, once the broker's statistics know what the worker holds; {} before."""
         found = self.snapshot()
-        jobs, graves = found["queues"]["jobs"], found["queues"]["graves"]
-        return found if (jobs.get("messages_unacknowledged"), graves.get("messages_ready")) == (3, 3) else {}
+        expected = {"jobs": (7, 3, 1), "graves": (3, 0, 0), "touched": (3, 0, 0)}
+        counts = ("messages_ready", "messages_unacknowledged", "consumers")
+        told = {name: tuple(found["queues"][name].get(count) for count in counts) for name in expected}
+        return found if told == expected and found["consumers"] else {}
 
     def left_over(self) -> dict[str, list[tuple[bytes, bool]]]:
         """Takes out what is ready: bodies in order, with their redelivered flags."""
@@ -132,7 +134,7 @@ async def _watch(shown: Board, foreign: Foreign) -> None:
 async def test_attaching_shows_everything_and_changes_nothing(
     target: Target, foreign: Foreign, writable: bool, tmp_path: Path
 ) -> None:
-    before = await until(lambda: asyncio.to_thread(foreign.settled), 15, every_s=0.3)
+    before = await until(lambda: asyncio.to_thread(foreign.settled), 20, every_s=0.3)
     targets, _ = _attach_to(foreign, writable=writable, management=foreign.management_url)
     async with board(targets, tmp_path) as shown:
         await shown.shows("shop", "order.#", "jobs", "shop.dead", "graves", "touched", timeout_s=15)
@@ -158,7 +160,7 @@ async def test_attaching_shows_everything_and_changes_nothing(
 async def test_without_the_management_api_it_says_what_it_cannot_see(
     target: Target, foreign: Foreign, tmp_path: Path
 ) -> None:
-    before = await until(lambda: asyncio.to_thread(foreign.settled), 15, every_s=0.3)
+    before = await until(lambda: asyncio.to_thread(foreign.settled), 20, every_s=0.3)
     nobody = f"http://127.0.0.1:{unused()}"
     targets, _ = _attach_to(foreign, writable=False, management=nobody)
     async with board(targets, tmp_path) as shown:
