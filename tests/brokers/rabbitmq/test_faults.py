@@ -84,7 +84,7 @@ async def test_4_R13_what_was_confirmed_before_a_kill_is_there_after_the_restart
     restarting = asyncio.create_task(asyncio.to_thread(own.restart))
     broker = await _connect_again(own)
     await restarting
-    [measured] = await broker.measure([KEPT])
+    [measured] = await until(lambda: broker.measure([KEPT]), 20)  # the queue is back a moment after the connection
     assert measured.waiting is not None
     async with broker.consume(KEPT, name="w", prefetch=1000) as consumer:
         there: set[str | None] = set()
