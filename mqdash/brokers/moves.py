@@ -137,7 +137,8 @@ def wait_queue(queue: str, rung: int) -> Queue:
 def holding_queue(name: str, ttl_s: float, to: Route) -> Queue:
     """RabbitMQ: a queue that holds messages for `ttl_s` and then hands them to `to`.
 
-    A classic queue dead-letters at most once: a broker killed at the moment a message comes due can lose it (R43). A quorum queue keeps it until the target has confirmed it.
+    A classic queue dead-letters at most once: a broker killed at the moment a message comes due can lose it (R43).
+    A quorum queue keeps it until the target has confirmed it.
     """
     return Queue(
         ref=QueueRef(name),
