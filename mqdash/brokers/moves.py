@@ -39,6 +39,10 @@ WAIT_PREFIX: Final = "mqdash.wait."
 RUNGS: Final = (("100ms", 0.1), ("1s", 1.0), ("5s", 5.0), ("30s", 30.0), ("5m", 300.0))
 """The ladder: name and seconds of each wait queue. A longer wait than the last is served by the last."""
 
+FRESH_S: Final = 2.0
+"""RabbitMQ: for about 1 s after its declaration a quorum queue's name is only in the node's memory. A kill then takes
+the queue with all it has confirmed (R13; measured on 3.10 and 4.0), so nothing is moved into a younger one."""
+
 BROKER_HEADERS: Final = frozenset({"x-death", "x-delivery-count", "x-acquired-count", "CC", "BCC"}) | {
     f"x-{which}-death-{what}" for which in ("first", "last") for what in ("queue", "reason", "exchange")
 }
@@ -147,6 +151,13 @@ def holding_queue(name: str, ttl_s: float, to: Route) -> Queue:
         dead_letter=to,
         dead_letter_strategy="at-least-once",
         overflow="reject-publish",
+    )
+
+
+def rungs_of(queue: Queue) -> tuple[Queue, ...]:
+    """RabbitMQ: the rungs that the retries of this queue's workers will need (`Queue.retry_after_s`)."""
+    return tuple(
+        wait_queue(queue.ref.name, rung) for rung in sorted({rung_for(wait_s) for wait_s in queue.retry_after_s})
     )
 
 

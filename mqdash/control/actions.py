@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from mqdash.brokers.moves import holding_queue
+from mqdash.brokers.moves import FRESH_S, holding_queue
 from mqdash.control.commands import native_command
 from mqdash.control.letters import LetterBox
 from mqdash.errors import MqdashError, NotFound, Unsupported
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BULK: Final = 100
+TIDY_AFTER_S: Final = 10.0
+"""After a delayed message came due: what the management API tells of its queue is older than that by then."""
 """More than this many messages at once is a bulk: the name is typed (semantics §5.2)."""
 
 
@@ -164,7 +166,7 @@ class Control:
         return await self.publish(broker, route, draft, producer=producer)
 
     async def _wait_queue(self, attachment: Attachment, route: Route, delay_s: float) -> Route:
-        """A queue whose messages come to `route` after the delay; deleted once they have (design §3, delay).
+        """A queue whose messages come to `route` after the delay, old enough to survive a kill (R13); deleted once they have.
 
         Raises:
             Unsupported: the family has no such thing, or the broker would drop the message when it is due (R42).
@@ -179,6 +181,7 @@ class Control:
             earlier.cancel()  # whoever publishes once more also tidies later
         await attachment.broker.declare(waiting)
         self._tidying[name] = asyncio.create_task(self._tidy(attachment, waiting, delay_s), name=f"tidy {name}")
+        await self._clock.sleep(FRESH_S)
         return Route("", name)
 
     async def _check_reachable(self, attachment: Attachment, route: Route) -> None:
@@ -203,12 +206,15 @@ class Control:
             raise NotFound(attachment.name, text)
 
     async def _tidy(self, attachment: Attachment, waiting: Topology, delay_s: float) -> None:
-        """Remove a wait queue when it is surely empty; a queue that stays behind loses nothing."""
+        """Remove a wait queue when it is surely empty; a queue that stays behind loses nothing.
+
+        Empty is not enough: it keeps what its target has not confirmed yet, and only the management API tells of that.
+        """
         name = waiting.queues[0].ref.name
         try:
-            await self._clock.sleep(delay_s + 1.0)
+            await self._clock.sleep(delay_s + TIDY_AFTER_S)
             measured = await attachment.life.measure([queue.ref for queue in waiting.queues])
-            if all(found.waiting == 0 and found.in_flight in {0, None} for found in measured):
+            if all(found.waiting == 0 and found.in_flight == 0 for found in measured):
                 await attachment.broker.remove(waiting)
         except MqdashError as error:
             log.info("wait queue of %s stays: %s", attachment.name, error)

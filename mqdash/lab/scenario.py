@@ -8,7 +8,7 @@ runs both topologies of a file unless one of them is asked for.
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -16,6 +16,9 @@ from mqdash.errors import InputError
 from mqdash.lab.template import FieldSpec
 from mqdash.model.message import Family
 from mqdash.model.topology import Binding, Destination, Queue, QueueRef, Route, Topology
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class _Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -155,6 +158,8 @@ class CallSpec(_Spec, frozen=True, kw_only=True):
     error: str = "NoAnswer"
 
 
+UNSENT_RETRY_S: Final = 1.0
+"""A message whose follow-up could not be published is tried again after this; it is never acknowledged without it."""
 POOL_LIMIT: Final = 64
 """Living workers of one pool: each is a connection of its own."""
 
@@ -186,6 +191,12 @@ class PoolSpec(_Spec, frozen=True, kw_only=True):
     def ref(self) -> QueueRef:
         """What they take from."""
         return QueueRef(self.queue, self.group)
+
+    @property
+    def retries_after_s(self) -> tuple[float, ...]:
+        """How long their retries wait."""
+        unsent = (UNSENT_RETRY_S,) if self.on_success else ()
+        return unsent if self.retry is None else (*self.retry.after_s, *unsent)
 
 
 class Do(enum.StrEnum):
@@ -279,7 +290,8 @@ class Scenario(_Spec, frozen=True, kw_only=True):
 
     def topology_on(self, families: tuple[Family, ...]) -> Topology:
         """What is declared for these families."""
-        parts = [_topology(family, self.topology[family]) for family in families]
+        retries = {spec.ref: spec.retries_after_s for spec in self.workers}
+        parts = [_topology(family, self.topology[family], retries) for family in families]
         return Topology(
             destinations=tuple(found for part in parts for found in part.destinations),
             queues=tuple(queue for part in parts for queue in part.queues),
@@ -287,7 +299,7 @@ class Scenario(_Spec, frozen=True, kw_only=True):
         )
 
 
-def _topology(family: Family, spec: TopologySpec) -> Topology:
+def _topology(family: Family, spec: TopologySpec, retries: Mapping[QueueRef, tuple[float, ...]]) -> Topology:
     kinds = {Family.RABBITMQ: ("direct", "classic"), Family.KAFKA: ("topic", "group")}
     kinds |= {Family.REDIS_STREAMS: ("stream", "group"), Family.REDIS_PUBSUB: ("channel", "channel")}
     destination_kind, queue_kind = kinds[family]
@@ -303,7 +315,7 @@ def _topology(family: Family, spec: TopologySpec) -> Topology:
         )
         for found in spec.destinations
     )
-    queues = tuple(_queue(family, queue, queue_kind) for queue in spec.queues)
+    queues = tuple(_queue(family, queue, queue_kind, retries) for queue in spec.queues)
     bindings = tuple(
         Binding(
             source=binding.source,
@@ -318,7 +330,7 @@ def _topology(family: Family, spec: TopologySpec) -> Topology:
     return Topology(destinations=destinations, queues=queues, bindings=bindings)
 
 
-def _queue(family: Family, spec: QueueSpec, kind: str) -> Queue:
+def _queue(family: Family, spec: QueueSpec, kind: str, retries: Mapping[QueueRef, tuple[float, ...]]) -> Queue:
     grave = spec.dead_letter
     return Queue(
         ref=QueueRef(spec.name, spec.group),
@@ -333,4 +345,5 @@ def _queue(family: Family, spec: QueueSpec, kind: str) -> Queue:
         delivery_limit=spec.delivery_limit,
         single_active_consumer=spec.single_active_consumer,
         holds_dead_letters=spec.holds_dead_letters,
+        retry_after_s=retries.get(QueueRef(spec.name, spec.group), ()),
     )

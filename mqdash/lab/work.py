@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from mqdash.brokers.base import Publisher, Requester
+from mqdash.lab.scenario import UNSENT_RETRY_S
 from mqdash.lab.template import Fields, Template
 from mqdash.model.delivery import Ack, Answer, DeadLetter, Delivery, Outgoing, Retry, Sent, Verdict
 from mqdash.model.message import Draft, Family, compose
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from mqdash.lab.scenario import CallSpec, ErrorSpec, OnSuccessSpec, PoolSpec
 
 ACK: Final = Ack()
-UNSENT_RETRY_S: Final = 1.0
-"""A message whose follow-up could not be published is tried again after this; it is never acknowledged without it."""
 _BYTE = re.compile(r"\(byte (\d+)\)")
 
 

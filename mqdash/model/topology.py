@@ -63,6 +63,9 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True, tag="queue"):
     max_priority: int | None = None
     delivery_limit: int | None = None
     single_active_consumer: bool = False
+    retry_after_s: tuple[
+        float, ...
+    ] = ()  # how long its workers make retries wait: what holds them is made with the queue
     holds_dead_letters: bool = False  # it is a dead-letter queue (behind a DLX, `.dlq`, `{s}:dlq`)
     known: bool = True  # False: only its name and counts could be read, its limits are unknown
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final
 
+from mqdash.brokers import moves
 from mqdash.brokers.rabbitmq import declare
 from mqdash.brokers.rabbitmq.catalog import Catalog
 from mqdash.brokers.rabbitmq.consumer import RabbitConsumer
@@ -88,6 +89,9 @@ class RabbitBroker(RabbitObserver):
         """See `mqdash.brokers.base.Broker.declare`."""
         await declare.declare(self._life.control, topology)
         self._life.known.declared(topology)
+        for rung in {rung.ref: rung for queue in topology.queues for rung in moves.rungs_of(queue)}.values():
+            await declare.declare_wait_queue(self._life.control, rung)
+            self._life.known.rung_seen(rung.ref.name, self._clock.monotonic())
 
     async def remove(self, topology: Topology) -> None:
         """See `mqdash.brokers.base.Broker.remove`."""
@@ -127,7 +131,7 @@ class RabbitBroker(RabbitObserver):
             open_link=self._life.open,
             dead_letter=target,
             known=self._life.known,
-            now=self._clock.now,
+            clock=self._clock,
         )
         link = await self._life.open(name)
         consumer = RabbitConsumer(link, queue, name=name, prefetch=prefetch, mover=mover, tags=self._life.known.tags)

@@ -14,8 +14,9 @@ class Known:
     """Names and arguments seen or declared.
 
     `asked`: queues somebody asked for; `declared_here`: queues this connector declared; `tags`: consumers of ours;
-    `rungs`: wait queues that exist; `returns_left`: how often a quorum queue's worst message may still be given back
-    (F1); `asked_about`: queues whose entry is what the broker said to questions, without policies.
+    `rungs`: wait queues that exist, `rungs_since_s` when this life declared them (monotonic); `returns_left`: how often
+    a quorum queue's worst message may still be given back (F1); `asked_about`: queues whose entry is what the broker
+    said to questions, without policies.
     """
 
     def __init__(self) -> None:
@@ -25,6 +26,7 @@ class Known:
         self.asked: set[str] = set()
         self.tags: set[str] = set()
         self.rungs: set[str] = set()
+        self.rungs_since_s: dict[str, float] = {}
         self.declared_here: set[str] = set()
         self.returns_left: dict[str, int] = {}
         self.asked_about: set[str] = set()
@@ -36,6 +38,20 @@ class Known:
         self.asked_about.difference_update(queue.ref.name for queue in topology.queues)
         self.destinations.update((one.name, one) for one in topology.destinations)
         self.bindings.update(dict.fromkeys(topology.bindings))
+
+    def rung_seen(self, name: str, at_s: float) -> None:
+        """A wait queue was declared; the first time in a life tells how old it is at least."""
+        self.rungs.add(name)
+        self.rungs_since_s.setdefault(name, at_s)
+
+    def rung_gone(self, name: str) -> None:
+        """There is no such wait queue; the next of this name is a new one."""
+        self.rungs.discard(name)
+        self.rungs_since_s.pop(name, None)
+
+    def began(self) -> None:
+        """A new life: the broker may have forgotten what was new, so every wait queue may be a new one."""
+        self.rungs_since_s.clear()
 
     def seen(self, queue: Queue) -> None:
         """The broker told of it."""

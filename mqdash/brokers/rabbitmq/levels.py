@@ -27,7 +27,7 @@ STATS_KEPT_S: Final = 60.0
 ASK_REFUSED_AGAIN_S: Final = 60.0
 QUEUE_COLUMNS: Final = (
     "name,type,durable,auto_delete,exclusive,arguments,effective_policy_definition,consumers,message_stats,"
-    "messages_ready,messages_unacknowledged"
+    "messages,messages_ready,messages_unacknowledged"
 )
 _STILL_THERE: Final = "down or inaccessible"
 """In a 404: the queue exists, its node does not answer."""
@@ -127,7 +127,7 @@ class Levels:
         self._refused_at.pop(name, None)
 
     async def _delayed(self, name: str, stats: dict[str, dict[str, Any]]) -> int | None:
-        """What sits in the queue's wait ladder; None where nobody can tell which rungs exist.
+        """What sits in the queue's wait ladder or is being handed back from it; None where nobody can tell which rungs exist.
 
         A missing rung is never asked for: the broker logs every wrong question.
         """
@@ -144,9 +144,9 @@ class Levels:
             except (Conflict, AccessRefused):
                 depth = None
             if depth is None:
-                known.rungs.discard(rung)
+                known.rung_gone(rung)
             else:
-                waiting += depth[0]
+                waiting += depth[0] + (_in_flight(stats.get(rung, {})) or 0)
         return waiting
 
     # --- what the API says -------------------------------------------------------------------------------------------
@@ -211,12 +211,19 @@ def _measurement(
         waiting=level.waiting,
         consumers=level.consumers,
         delayed=delayed,
-        in_flight=row.get("messages_unacknowledged"),
+        in_flight=_in_flight(row),
         in_total=stats.get("publish"),
         out_total=_sum(stats, "ack", "deliver_no_ack", "get_no_ack"),
         redelivered_total=stats.get("redeliver"),
         detail=f"depth and consumers: {level.source}; in flight and totals: management API, up to 5 s old",
     )
+
+
+def _in_flight(row: dict[str, Any]) -> int | None:
+    """With consumers, or on the way to a dead-letter target that has not confirmed yet (R43: neither ready nor unacked)."""
+    if "messages" in row and "messages_ready" in row:
+        return max(0, int(row["messages"]) - int(row["messages_ready"]))
+    return row.get("messages_unacknowledged")
 
 
 def _sum(stats: dict[str, Any], *names: str) -> int | None:

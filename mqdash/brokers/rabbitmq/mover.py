@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from mqdash.brokers.rabbitmq.known import Known
     from mqdash.brokers.rabbitmq.link import Link
+    from mqdash.clock import Clock
     from mqdash.model.delivery import Delivery, Receipt
     from mqdash.model.topology import Route
 
@@ -33,13 +34,13 @@ class Mover:
         open_link: Callable[[str], Awaitable[Link]],
         dead_letter: Callable[[], Awaitable[Route | None]],
         known: Known,
-        now: Callable[[], float],
+        clock: Clock,
     ) -> None:
         self.worker = worker
         self._open_link = open_link
         self._dead_letter = dead_letter
         self._known = known
-        self._now = now
+        self._clock = clock
         self._link: Link | None = None
         self._publisher: ConfirmingPublisher | None = None
         self._opening = asyncio.Lock()
@@ -53,10 +54,12 @@ class Mover:
         if target is None:
             text = f"no dead-letter route is known for {delivery.queue}: declare one, or name it for this consumer"
             return Outcome(Settled.FAILED, text)
-        return moves.dead_letter_copy(delivery, verdict, worker=self.worker, to=target, at_s=self._now())
+        return moves.dead_letter_copy(delivery, verdict, worker=self.worker, to=target, at_s=self._clock.now())
 
     async def send(self, copies: Sequence[Outgoing]) -> Sequence[Receipt]:
         """Publish the copies; wait queues are declared before their first use and again when one has gone.
+
+        A wait queue that may be new is left to settle first (`moves.FRESH_S`): what goes there is settled on its confirm.
 
         Raises:
             BrokerError: a wait queue cannot be declared, or there is no connection; nothing was sent.
@@ -72,6 +75,8 @@ class Mover:
         ]
         if again:
             self._declared_at.clear()
+            for index in again:
+                self._known.rung_gone(copies[index].route.key)
             try:
                 await self._declare_rungs([copies[index] for index in again])
             except BrokerError:
@@ -82,16 +87,19 @@ class Mover:
 
     async def _declare_rungs(self, copies: Sequence[Outgoing]) -> None:
         assert self._link is not None
-        now = asyncio.get_running_loop().time()
-        for name in {
+        now = self._clock.monotonic()
+        names = {
             copy.route.key for copy in copies if not copy.route.destination and moves.is_wait_queue(copy.route.key)
-        }:
+        }
+        for name in names:
             if now - self._declared_at.get(name, -DECLARE_AGAIN_S) < DECLARE_AGAIN_S:
                 continue
             wait = next(wait for wait in moves.wait_queues(_served(name)) if wait.ref.name == name)
             await declare_wait_queue(self._link, wait)
             self._declared_at[name] = now
-            self._known.rungs.add(name)
+            self._known.rung_seen(name, self._clock.monotonic())
+        since_s = max((self._known.rungs_since_s.get(name, now) for name in names), default=now - moves.FRESH_S)
+        await self._clock.sleep(max(0.0, since_s + moves.FRESH_S - now))
 
     async def _ready(self) -> ConfirmingPublisher:
         async with self._opening:

@@ -39,6 +39,7 @@ class RabbitConnector:
     async def _life(self) -> Life:
         life = Life(self._url, self._known, clock=self._clock)
         await life.start()
+        self._known.began()
         return life
 
     def _management(self) -> Management:

@@ -15,7 +15,7 @@ from mqdash.brokers.rabbitmq.publisher import BLOCKED_LIMIT_S, ConfirmingPublish
 from mqdash.brokers.url import parse_url
 from mqdash.clock import SystemClock
 from mqdash.errors import BrokerUnavailable
-from mqdash.model.delivery import Delivery, Outgoing, Receipt, Sent
+from mqdash.model.delivery import Delivery, Outgoing, Receipt, Retry, Sent, Settled
 from mqdash.model.message import Draft, Family, compose
 from mqdash.model.topology import Queue, QueueRef, Route, Topology
 from tests.conformance.helpers import ack, take
@@ -161,3 +161,31 @@ async def test_7_R15_an_alarm_blocks_publishing_is_told_and_leaves_consumers_alo
         assert names == [f"m-{number}" for number in arrived]
     await broker.remove(TOPOLOGY)
     await broker.close()
+
+
+@pytest.mark.parametrize("name", ["rabbitmq-3.10", "rabbitmq-4"])
+async def test_4_R13_a_retry_survives_a_kill_right_after_it_was_settled(name: str) -> None:
+    """The wait queue of a first retry is new, and a broker can forget a new quorum queue with all it has confirmed."""
+    running = await asyncio.to_thread(start_or_skip, name, durable=True)
+    try:
+        broker = await _connect(running)
+        await broker.declare(TOPOLOGY)
+        async with broker.publisher(name="p") as publisher:
+            [receipt] = await publisher.send(_batch(1, 1))
+        assert receipt.sent is Sent.CONFIRMED
+        async with broker.consume(KEPT, name="w", prefetch=1) as consumer:
+            [taken] = await take(consumer, 1)
+            [outcome] = await consumer.settle([(taken, Retry(5.0, "Busy", "once more"))])
+            assert outcome.settled in {Settled.WRITTEN, Settled.SETTLED}
+        await asyncio.to_thread(running.kill9)  # the consumer's goodbye was answered, so the broker has its acks
+        await broker.close()
+        restarting = asyncio.create_task(asyncio.to_thread(running.restart))
+        broker = await _connect_again(running)
+        await restarting
+        async with broker.consume(KEPT, name="w", prefetch=1) as consumer:
+            [again] = await take(consumer, 1, timeout_s=20)
+            assert again.message.id == taken.message.id
+            await ack(consumer, [again])
+        await broker.close()
+    finally:
+        await asyncio.to_thread(running.stop)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mqdash.brokers.url import parse_url
+from mqdash.control import actions
 from mqdash.control.actions import next_step
 from mqdash.errors import MqdashError, NotFound, ReadOnly, Unsupported
 from mqdash.model.delivery import Ack, Sent
@@ -60,7 +61,10 @@ async def _no_wait_queues(lab: Bench) -> bool:
     return not any(isinstance(entity, Queue) and entity.ref.name.startswith("mqdash.wait.") for entity in entities)
 
 
-async def test_R42_a_delay_for_nobody_is_refused_instead_of_dropped_when_due(tmp_path: Path) -> None:
+async def test_R42_a_delay_for_nobody_is_refused_instead_of_dropped_when_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "FRESH_S", 0.05)
     async with bench(tmp_path) as lab:
         bound = Topology(
             destinations=(*TOPOLOGY.destinations, Destination(name="d", kind="direct")),
@@ -82,8 +86,10 @@ async def test_R42_a_delay_for_nobody_is_refused_instead_of_dropped_when_due(tmp
         await until(lambda: _has(lab, 1))
 
 
-async def test_two_delayed_messages_of_one_way_both_come(tmp_path: Path) -> None:
+async def test_two_delayed_messages_of_one_way_both_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wait queue of the first is not deleted under the second."""
+    monkeypatch.setattr(actions, "FRESH_S", 0.05)
+    monkeypatch.setattr(actions, "TIDY_AFTER_S", 0.5)
     async with bench(tmp_path) as lab:
         later = Draft(body=b"{}", delay_s=0.1)
         await lab.control.publish("lab", Route("", "orders"), later)
