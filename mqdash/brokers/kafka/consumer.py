@@ -18,7 +18,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from mqdash.brokers.kafka.errors import translated
 from mqdash.brokers.kafka.records import delay_s_of, message_of
-from mqdash.brokers.kafka.way import stop
+from mqdash.brokers.kafka.way import bury, cut, stop
 from mqdash.brokers.kafka.window import Window
 from mqdash.brokers.life import Link
 from mqdash.errors import ConsumerCancelled
@@ -304,21 +304,14 @@ class KafkaConsumer(Link):
     def dropped(self) -> None:
         """Stop the heartbeats first: with one more of them the broker would believe us alive for another session."""
         self._owners.gone(self.ref, self.name, self.life.clock.monotonic())
-        coordinator = self._client._coordinator  # noqa: SLF001 - there is no public way to die
-        tasks = [coordinator._coordination_task, coordinator._heartbeat_task, coordinator._commit_refresh_task]  # noqa: SLF001
-        tasks = [task for task in (*tasks, self._polling) if task is not None]
-        for task in tasks:
-            task.cancel()
-        for connection in list(self._client._client._conns.values()):  # noqa: SLF001
-            connection.close()
+        tasks = cut(self._client)
+        if self._polling is not None:
+            self._polling.cancel()
+            tasks.append(self._polling)
         self.life.start(self._bury(tasks), name=f"bury {self.name}")
 
     async def _bury(self, tasks: list[asyncio.Task[Any]]) -> None:
-        self._client._closed = True  # noqa: SLF001 - it would warn that it was never stopped
-        await asyncio.gather(*tasks, return_exceptions=True)
-        # Closing the fetcher ends in the cancellation of its own tasks: as an error of theirs, not of this one.
-        await asyncio.gather(self._client._fetcher.close(), return_exceptions=True)  # noqa: SLF001
-        await asyncio.gather(self._client._client.close(), return_exceptions=True)  # noqa: SLF001
+        await bury(self._client, tasks)
         await self._mover.close()
 
     async def leave(self) -> None:

@@ -19,7 +19,7 @@ from mqdash.errors import BrokerUnavailable, LoginRefused
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from mqdash.brokers.url import BrokerUrl
 
@@ -181,11 +181,43 @@ class Way:
 
 
 async def stop(client: Any) -> None:
-    """Stop a client within 2 s whatever state it is in, also after a failed start."""
+    """Stop a client within 2 s whatever state it is in, also after a failed start; one that does not manage is abandoned."""
     goodbye = client.close if isinstance(client, AIOKafkaAdminClient) else client.stop
-    with contextlib.suppress(TimeoutError, KafkaError, OSError, AttributeError):
+    try:
         async with asyncio.timeout(CLOSE_LIMIT_S):
             await goodbye()
+    except (TimeoutError, KafkaError, OSError, AttributeError):
+        await bury(client, cut(client))
+
+
+def cut(client: Any) -> list[asyncio.Task[Any]]:
+    """Drop a client's sockets and cancel its background tasks, at once and without a word; the tasks are to be `bury`ed.
+
+    There is no public way to die: a goodbye that waits for a broker in vain keeps its sockets open for good.
+    """
+    client._closed = True  # noqa: SLF001 - it would warn that it was never stopped
+    owners = (getattr(client, "_coordinator", None), getattr(client, "_sender", None))
+    names = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task", "_reset_committed_task", "_sender_task")
+    tasks = [task for owner in owners for name in names if (task := getattr(owner, name, None)) is not None]
+    for task in tasks:
+        task.cancel()
+    for connection in list(_inner(client)._conns.values()):  # noqa: SLF001
+        connection.close()
+    return tasks
+
+
+async def bury(client: Any, tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Wait for what `cut` ended; what fails meanwhile is of no interest any more."""
+    await asyncio.gather(*tasks, return_exceptions=True)
+    fetcher = getattr(client, "_fetcher", None)
+    if fetcher is not None:
+        # Closing it ends in the cancellation of its own tasks: as an error of theirs, not of this one.
+        await asyncio.gather(fetcher.close(), return_exceptions=True)
+    await asyncio.gather(_inner(client).close(), return_exceptions=True)
+
+
+def _inner(client: Any) -> Any:
+    return client.client if isinstance(client, AIOKafkaProducer) else client._client  # noqa: SLF001
 
 
 def _version(octets: bytes) -> str:

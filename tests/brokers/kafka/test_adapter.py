@@ -1,9 +1,13 @@
 """The Kafka adapter where only a real cluster can tell: causes in words, a broker that dies, groups of others."""
 
 import asyncio
+import contextlib
 import logging
+import os
+import signal
 import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer
@@ -146,3 +150,40 @@ async def test_fault_27_a_killed_broker_ends_the_life_and_after_its_restart_noth
         assert sorted(set(got), key=int) == [b"%d" % number for number in range(20)]
     finally:
         await asyncio.to_thread(server.stop)
+
+
+@pytest.mark.broker
+@pytest.mark.slow
+async def test_5_a_goodbye_that_a_frozen_cluster_never_answers_leaves_no_socket(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.CRITICAL, "aiokafka")
+    server = await asyncio.to_thread(start_or_skip, "kafka-4")
+    try:
+        topology = _topology("mqdash-test-frozen")
+        before = _sockets()
+        life = await _connect(server.url)
+        await life.declare(topology)
+        try:
+            async with (
+                life.publisher(name="p") as publisher,
+                life.consume(topology.queues[0].ref, name="w", prefetch=5, session_timeout_s=6.0) as consumer,
+            ):
+                await publisher.send([Outgoing(Route("mqdash-test-frozen"), compose(Draft(body=b"x"), Family.KAFKA))])
+                assert await consumer.take(1)
+                os.kill(server.pid, signal.SIGSTOP)
+            await life.close()
+            assert _sockets() <= before
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+    finally:
+        await asyncio.to_thread(server.stop)
+
+
+def _sockets() -> int:
+    """Open sockets of this process."""
+    found = 0
+    for name in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the listing's own descriptor is gone by now
+            found += str(name.readlink()).startswith("socket:")
+    return found
