@@ -13,10 +13,10 @@ FAST := not broker and not slow
 REST := broker or slow
 CARRY := .pytest_cache/could-not-run
 
-.PHONY: help run check static fast test proof brokers brokers-kafka3 brokers-down bench pictures environment
+.PHONY: help run check static fast test proof brokers brokers-kafka3 brokers-kafka3-down brokers-down bench pictures environment
 
 help: ## this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 21
 
 run: $(ENVIRONMENT) ## the dashboard on the live lab
 	@exec $(BIN)/mqdash $(ARGS)
@@ -35,7 +35,10 @@ brokers: $(ENVIRONMENT) ## install what is missing and start RabbitMQ 3.10 and 4
 brokers-kafka3: $(ENVIRONMENT) ## a three-node Kafka, for leader election and min.insync.replicas
 	@$(PYTHON) -m tests.harness.kafka3 up
 
-brokers-down: $(ENVIRONMENT) ## stop them
+brokers-kafka3-down: $(ENVIRONMENT) ## stop those three
+	@$(PYTHON) -m tests.harness.kafka3 down
+
+brokers-down: $(ENVIRONMENT) ## stop all of them
 	@$(PYTHON) -m tests.harness down
 	$(PYTHON) -m tests.harness.kafka3 down
 
