@@ -18,6 +18,19 @@ from mqdash.brokers.base import (
 )
 from mqdash.brokers.meter import Meter, head_of
 from mqdash.brokers.powers import with_powers
+from mqdash.brokers.wrapped import (
+    Browses,
+    Claims,
+    Enrolls,
+    Moves,
+    Probes,
+    WrappedBroker,
+    WrappedConsumer,
+    WrappedLease,
+    WrappedPublisher,
+    WrappedRequester,
+    WrappedSubscription,
+)
 from mqdash.model.delivery import Ack, Answer, DeadLetter, Receipt, Retry, Sent, Settled
 from mqdash.model.events import Died, Finished, Published, Requested, Retried, Unroutable
 from mqdash.model.message import Family
@@ -26,13 +39,12 @@ from mqdash.model.topology import Route
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from mqdash.brokers.base import Broker, Consumer, Lease, Membership, Publisher, Requester, Subscription
+    from mqdash.brokers.base import Broker, Consumer, Lease, Publisher, Requester, Subscription
     from mqdash.clock import Clock
-    from mqdash.model.broker import BrokerInfo, LeaseInfo
-    from mqdash.model.delivery import Delivery, Measurement, Outcome, Outgoing, Reply, Verdict
+    from mqdash.model.delivery import Delivery, Outcome, Outgoing, Reply, Verdict
     from mqdash.model.events import Event
     from mqdash.model.message import Message
-    from mqdash.model.topology import Page, QueueRef, Topology
+    from mqdash.model.topology import QueueRef, Topology
 
 PREVIEW_BYTES = 2048
 _DONE = {Settled.SETTLED: True, Settled.WRITTEN: True, Settled.HELD: True}
@@ -47,15 +59,15 @@ def metered(broker: Broker, name: str, *, clock: Clock, emit: Callable[[Event], 
             CanSubscribe: _Subscribes,
             CanRequest: _Requests,
             HoldsDeadLetters: _Leases,
-            CanBrowse: _Browses,
-            KeepsMembers: _Enrolls,
-            TellsSilence: _Probes,
+            CanBrowse: Browses,
+            KeepsMembers: Enrolls,
+            TellsSilence: Probes,
         },
     )
     return kind(broker, Meter(name, clock=clock, emit=emit))
 
 
-class MeteredBroker:
+class MeteredBroker(WrappedBroker):
     """A broker whose publishers and consumers are counted."""
 
     def __init__(self, inner: Broker, meter: Meter) -> None:
@@ -64,29 +76,13 @@ class MeteredBroker:
         self._graves: dict[QueueRef, Route] = {}
         self._publishers: set[Publisher] = set()
 
-    @property
-    def info(self) -> BrokerInfo:
-        return self._inner.info  # type: ignore[no-any-return]
-
-    async def catalog(self, *, prefix: str = "", after: str | None = None, limit: int = 500) -> Page:
-        return await self._inner.catalog(prefix=prefix, after=after, limit=limit)  # type: ignore[no-any-return]
-
-    async def measure(self, queues: Sequence[QueueRef]) -> Sequence[Measurement]:
-        return await self._inner.measure(queues)  # type: ignore[no-any-return]
-
-    async def lost(self) -> str:
-        return await self._inner.lost()  # type: ignore[no-any-return]
-
     async def close(self) -> None:
         self._meter.flush()
-        await self._inner.close()
+        await super().close()
 
     async def declare(self, topology: Topology) -> None:
-        await self._inner.declare(topology)
+        await super().declare(topology)
         self._graves |= {queue.ref: queue.dead_letter for queue in topology.queues if queue.dead_letter}
-
-    async def remove(self, topology: Topology) -> None:
-        await self._inner.remove(topology)
 
     @asynccontextmanager
     async def publisher(self, *, name: str, window: int = 1000) -> AsyncIterator[Publisher]:
@@ -115,7 +111,7 @@ class MeteredBroker:
         async with self._inner.consume(
             queue, name=name, prefetch=prefetch, dead_letter=dead_letter, session_timeout_s=session_timeout_s
         ) as consumer:
-            kind = with_powers(MeteredConsumer, consumer, {CanClaim: _Claims, TellsMoves: _Moves})
+            kind = with_powers(MeteredConsumer, consumer, {CanClaim: Claims, TellsMoves: Moves})
             yield kind(consumer, name, grave, self._meter)
 
 
@@ -123,16 +119,6 @@ def _default_grave(queue: QueueRef, family: Family) -> Route:
     if family is Family.KAFKA:
         return Route(f"{queue.name}.dlq")
     return Route(f"{{{queue.name}}}:dlq") if family is Family.REDIS_STREAMS else Route("")
-
-
-class _Probes:
-    """Power: TellsSilence."""
-
-    _inner: Any
-
-    @property
-    def silent_s(self) -> float:
-        return self._inner.silent_s  # type: ignore[no-any-return]
 
 
 class _Subscribes:
@@ -171,23 +157,12 @@ class _Leases:
             yield _MeteredLease(lease, self._meter) if isinstance(lease, MovesInOne) else lease
 
 
-class _MeteredLease:
+class _MeteredLease(WrappedLease):
     """A lease that moves in one step: what it publishes is counted as published."""
 
     def __init__(self, inner: Any, meter: Meter) -> None:
         self._inner = inner
         self._meter = meter
-
-    @property
-    def info(self) -> LeaseInfo:
-        return self._inner.info  # type: ignore[no-any-return]
-
-    @property
-    def letters(self) -> Sequence[Delivery]:
-        return self._inner.letters  # type: ignore[no-any-return]
-
-    async def remove(self, letters: Sequence[Delivery]) -> Sequence[Outcome]:
-        return await self._inner.remove(letters)  # type: ignore[no-any-return]
 
     async def move(self, letters: Sequence[Delivery], copies: Sequence[Outgoing]) -> Sequence[Outcome] | None:
         started_s = self._meter.clock.monotonic()
@@ -199,35 +174,13 @@ class _MeteredLease:
         return outcomes
 
 
-class _Browses:
-    """Power: CanBrowse; looking is not traffic."""
-
-    _inner: Any
-
-    async def browse(self, queue: QueueRef, *, newest: int) -> Sequence[Delivery]:
-        return await self._inner.browse(queue, newest=newest)  # type: ignore[no-any-return]
-
-
-class _Enrolls:
-    """Power: KeepsMembers; bookkeeping is not traffic."""
-
-    _inner: Any
-
-    async def enroll(self, roster: str, *, name: str) -> Membership:
-        return await self._inner.enroll(roster, name=name)  # type: ignore[no-any-return]
-
-
-class MeteredPublisher:
+class MeteredPublisher(WrappedPublisher):
     """Counts receipts per route."""
 
     def __init__(self, inner: Publisher, name: str, meter: Meter) -> None:
         self._inner = inner
         self._name = name
         self._meter = meter
-
-    @property
-    def blocked(self) -> str:
-        return self._inner.blocked
 
     async def send(self, batch: Sequence[Outgoing]) -> Sequence[Receipt]:
         started_s = self._meter.clock.monotonic()
@@ -236,9 +189,6 @@ class MeteredPublisher:
         for outgoing, receipt in zip(batch, receipts, strict=True):
             count_sent(self._meter, self._name, outgoing, receipt, took_s)
         return receipts
-
-    async def reply(self, request: Message, reply: Message) -> Receipt:
-        return await self._inner.reply(request, reply)
 
 
 def count_sent(meter: Meter, name: str, outgoing: Outgoing, receipt: Receipt, took_s: float) -> None:
@@ -263,7 +213,7 @@ def count_sent(meter: Meter, name: str, outgoing: Outgoing, receipt: Receipt, to
         )
 
 
-class MeteredConsumer:
+class MeteredConsumer(WrappedConsumer):
     """Counts deliveries and verdicts, and tells each death with its cause."""
 
     def __init__(self, inner: Consumer, name: str, grave: Route, meter: Meter) -> None:
@@ -272,9 +222,6 @@ class MeteredConsumer:
         self._grave = grave
         self._meter = meter
         self._since: dict[object, float] = {}
-
-    async def take(self, limit: int) -> Sequence[Delivery]:
-        return self._taken(await self._inner.take(limit))
 
     def _taken(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         if deliveries:
@@ -347,35 +294,10 @@ class MeteredConsumer:
 
     def crash(self) -> None:
         self._since.clear()
-        self._inner.crash()
-
-    def pause(self) -> None:
-        self._inner.pause()
-
-    def resume(self) -> None:
-        self._inner.resume()
+        super().crash()
 
 
-class _Claims:
-    """Power: CanClaim."""
-
-    _inner: Any
-
-    async def claim(self, *, min_idle_s: float, limit: int) -> Sequence[Delivery]:
-        claimed = await self._inner.claim(min_idle_s=min_idle_s, limit=limit)
-        return self._taken(claimed)  # type: ignore[attr-defined,no-any-return]
-
-
-class _Moves:
-    """Power: TellsMoves."""
-
-    _inner: Any
-
-    def moved(self) -> Sequence[Any]:
-        return self._inner.moved()  # type: ignore[no-any-return]
-
-
-class MeteredSubscription:
+class MeteredSubscription(WrappedSubscription):
     """Counts what a subscriber got; it is finished by being got."""
 
     def __init__(self, inner: Subscription, name: str, meter: Meter) -> None:
@@ -390,11 +312,8 @@ class MeteredSubscription:
             self._meter.sums(Finished, by=self._name, queue=deliveries[0].queue).add("acked", len(deliveries))
         return deliveries
 
-    def crash(self) -> None:
-        self._inner.crash()
 
-
-class MeteredRequester:
+class MeteredRequester(WrappedRequester):
     """Counts requests by their end."""
 
     _COUNTS: ClassVar = {
@@ -409,14 +328,6 @@ class MeteredRequester:
         self._name = name
         self._meter = meter
         self._late_told = inner.late
-
-    @property
-    def late(self) -> int:
-        return self._inner.late
-
-    @property
-    def unmatched(self) -> int:
-        return self._inner.unmatched
 
     async def request(self, route: Route, message: Message, *, timeout_s: float) -> Reply:
         reply = await self._inner.request(route, message, timeout_s=timeout_s)

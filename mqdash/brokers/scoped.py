@@ -23,20 +23,29 @@ from mqdash.brokers.base import (
     TellsSilence,
 )
 from mqdash.brokers.powers import with_powers
+from mqdash.brokers.wrapped import (
+    Claims,
+    Moves,
+    Probes,
+    WrappedBroker,
+    WrappedConsumer,
+    WrappedLease,
+    WrappedPublisher,
+    WrappedRequester,
+    WrappedSubscription,
+)
 from mqdash.model.topology import Attendant, Binding, Destination, Entity, Queue, QueueRef, Route, Topology
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from mqdash.brokers.base import Broker, Consumer, Lease, Membership, Publisher, Requester, Subscription
-    from mqdash.model.broker import BrokerInfo, LeaseInfo
     from mqdash.model.delivery import (
         Claim,
         Delivery,
         Measurement,
         Outcome,
         Outgoing,
-        PartitionMove,
         Receipt,
         Reply,
         Verdict,
@@ -144,21 +153,17 @@ def scoped(broker: Broker, scope: Scope) -> Broker:
         HoldsDeadLetters: _Leases,
         CanBrowse: _Browses,
         KeepsMembers: _Enrolls,
-        TellsSilence: _Probes,
+        TellsSilence: Probes,
     }
     return with_powers(ScopedBroker, broker, powers)(broker, scope)
 
 
-class ScopedBroker:
+class ScopedBroker(WrappedBroker):
     """A broker of which only the run's own things are seen."""
 
     def __init__(self, inner: Broker, scope: Scope) -> None:
         self._inner: Any = inner
         self._scope = scope
-
-    @property
-    def info(self) -> BrokerInfo:
-        return self._inner.info  # type: ignore[no-any-return]
 
     async def catalog(self, *, prefix: str = "", after: str | None = None, limit: int = 500) -> Page:
         page: Page = await self._inner.catalog(prefix=self._scope.prefix + prefix, after=after, limit=limit)
@@ -167,12 +172,6 @@ class ScopedBroker:
     async def measure(self, queues: Sequence[QueueRef]) -> Sequence[Measurement]:
         measured: Sequence[Measurement] = await self._inner.measure([self._scope.real_queue(queue) for queue in queues])
         return [replace(found, queue=self._scope.shown_queue(found.queue)) for found in measured]
-
-    async def lost(self) -> str:
-        return await self._inner.lost()  # type: ignore[no-any-return]
-
-    async def close(self) -> None:
-        await self._inner.close()
 
     async def declare(self, topology: Topology) -> None:
         await self._inner.declare(self._scope.real_topology(topology))
@@ -202,18 +201,8 @@ class ScopedBroker:
             dead_letter=dead_letter and self._scope.real_route(dead_letter),
             session_timeout_s=session_timeout_s,
         ) as consumer:
-            kind = with_powers(_ScopedConsumer, consumer, {CanClaim: _Claims, TellsMoves: _Moves})
+            kind = with_powers(_ScopedConsumer, consumer, {CanClaim: Claims, TellsMoves: Moves})
             yield kind(consumer, self._scope)
-
-
-class _Probes:
-    """Power: TellsSilence."""
-
-    _inner: Any
-
-    @property
-    def silent_s(self) -> float:
-        return self._inner.silent_s  # type: ignore[no-any-return]
 
 
 class _Subscribes:
@@ -264,19 +253,19 @@ class _Leases:
             yield with_powers(_ScopedLease, lease, {MovesInOne: _ScopedMoves})(lease, self._scope)
 
 
-class _ScopedLease:
+class _ScopedLease(WrappedLease):
     def __init__(self, inner: Lease, scope: Scope) -> None:
         self._inner = inner
         self._scope = scope
         self._real = {delivery.claim: delivery for delivery in inner.letters}
-        self.letters = tuple(scope.shown_delivery(delivery) for delivery in inner.letters)
+        self._letters = tuple(scope.shown_delivery(delivery) for delivery in inner.letters)
 
     @property
-    def info(self) -> LeaseInfo:
-        return self._inner.info
+    def letters(self) -> Sequence[Delivery]:
+        return self._letters
 
     async def remove(self, letters: Sequence[Delivery]) -> Sequence[Outcome]:
-        return await self._inner.remove([self._real[letter.claim] for letter in letters])
+        return await self._inner.remove([self._real[letter.claim] for letter in letters])  # type: ignore[no-any-return]
 
 
 class _ScopedMoves:
@@ -289,32 +278,22 @@ class _ScopedMoves:
         return await self._inner.move([self._real[letter.claim] for letter in letters], real)  # type: ignore[no-any-return]
 
 
-class _ScopedPublisher:
+class _ScopedPublisher(WrappedPublisher):
     def __init__(self, inner: Publisher, scope: Scope) -> None:
         self._inner = inner
         self._scope = scope
-
-    @property
-    def blocked(self) -> str:
-        return self._inner.blocked
 
     async def send(self, batch: Sequence[Outgoing]) -> Sequence[Receipt]:
         return await self._inner.send(
             [replace(outgoing, route=self._scope.real_route(outgoing.route)) for outgoing in batch]
         )
 
-    async def reply(self, request: Message, reply: Message) -> Receipt:
-        return await self._inner.reply(request, reply)
 
-
-class _ScopedConsumer:
+class _ScopedConsumer(WrappedConsumer):
     def __init__(self, inner: Consumer, scope: Scope) -> None:
         self._inner: Any = inner
         self._scope = scope
         self._real: dict[Claim | None, Delivery] = {}
-
-    async def take(self, limit: int) -> Sequence[Delivery]:
-        return self._taken(await self._inner.take(limit))
 
     def _taken(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         self._real |= {delivery.claim: delivery for delivery in deliveries}
@@ -328,32 +307,8 @@ class _ScopedConsumer:
                 self._real.pop(delivery.claim, None)
         return outcomes
 
-    def crash(self) -> None:
-        self._inner.crash()
 
-    def pause(self) -> None:
-        self._inner.pause()
-
-    def resume(self) -> None:
-        self._inner.resume()
-
-
-class _Claims:
-    _inner: Any
-
-    async def claim(self, *, min_idle_s: float, limit: int) -> Sequence[Delivery]:
-        claimed = await self._inner.claim(min_idle_s=min_idle_s, limit=limit)
-        return self._taken(claimed)  # type: ignore[attr-defined,no-any-return]
-
-
-class _Moves:
-    _inner: Any
-
-    def moved(self) -> Sequence[PartitionMove]:
-        return self._inner.moved()  # type: ignore[no-any-return]
-
-
-class _ScopedSubscription:
+class _ScopedSubscription(WrappedSubscription):
     def __init__(self, inner: Subscription, scope: Scope) -> None:
         self._inner = inner
         self._scope = scope
@@ -361,22 +316,11 @@ class _ScopedSubscription:
     async def take(self, limit: int) -> Sequence[Delivery]:
         return [self._scope.shown_delivery(delivery) for delivery in await self._inner.take(limit)]
 
-    def crash(self) -> None:
-        self._inner.crash()
 
-
-class _ScopedRequester:
+class _ScopedRequester(WrappedRequester):
     def __init__(self, inner: Requester, scope: Scope) -> None:
         self._inner = inner
         self._scope = scope
-
-    @property
-    def late(self) -> int:
-        return self._inner.late
-
-    @property
-    def unmatched(self) -> int:
-        return self._inner.unmatched
 
     async def request(self, route: Route, message: Message, *, timeout_s: float) -> Reply:
         return await self._inner.request(self._scope.real_route(route), message, timeout_s=timeout_s)
