@@ -245,21 +245,24 @@ def run_dashboard(targets: Sequence[Target], config: Config) -> int:
     """Open the dashboard; returns its exit code."""
     from mqdash import logs
     from mqdash.ui.app import MqdashApp, Settings, show
+    from mqdash.ui.terminal import Guard
 
     why_no_log = logs.to_file(config.log_path)
     for target in targets:
         logs.redaction.learn(target.url.password, target.url.user)
 
-    async def body() -> int:
+    async def body(guard: Guard) -> int:
         async with Runtime(targets, config) as runtime:
             if why_no_log:
                 runtime.note(targets[0].name, why_no_log)
             settings = Settings(motion=config.motion, mouse=config.mouse, keys=config.keys, state_dir=config.state_path)
             gc.freeze()  # what is loaded now stays: later collections look at what is new
             app = MqdashApp(runtime.store, runtime.bus, runtime.control, settings, runtime.clock)
-            return await show(app)
+            code = await show(app, guard)
+        return guard.code(code)
 
-    return asyncio.run(body())
+    with Guard() as guard:  # a signal while all is being closed must not leave a run's queues behind either
+        return asyncio.run(body(guard))
 
 
 async def run_lab_headless(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import time
@@ -23,7 +24,6 @@ from mqdash.ui.presentation.theme import DARK, MONO, Palette
 from mqdash.ui.screens.dashboard import Dashboard
 from mqdash.ui.settings import Settings as Settings  # noqa: PLC0414 - whoever makes the app needs both
 from mqdash.ui.stock_theme import own_variables, textual_theme
-from mqdash.ui.terminal import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mqdash.safe_text import SafeText
     from mqdash.store import Store
     from mqdash.ui.presentation.theme import Theme
+    from mqdash.ui.terminal import Guard
 
 FPS = 30
 
@@ -357,24 +358,30 @@ def keep_copy(folder: Path | None, text: str) -> str:
     return str(path)
 
 
-async def show(app: MqdashApp, *, last_words: Callable[[], None] | None = None) -> int:
-    """Run the app on this loop until it ends; the exit code (1 after a crash or a caught failure).
+async def show(app: MqdashApp, guard: Guard) -> int:
+    """Run the app on this loop until it ends; the exit code (1 after a crash or a caught failure, 128 + n by a signal).
 
-    From here on signals restore the terminal before the process ends; `last_words` is given 2 s to flush and close. What
-    crashed or failed is printed once the terminal is restored, without local variables.
+    From here on a signal leaves as `q` does. What crashed or failed is printed once the terminal is restored, without
+    local variables.
     """
-    guard = Guard(last_words)
-    guard.install()
-    watch = failures.Watch(asyncio.get_running_loop(), app.report_failure)
+    loop = asyncio.get_running_loop()
+
+    def leave(begun: Callable[[], None]) -> None:
+        for step in (begun, app.exit):
+            with contextlib.suppress(RuntimeError):  # the loop is closed: all is done
+                loop.call_soon_threadsafe(step)
+
+    guard.leaves_by(leave)
+    watch = failures.Watch(loop, app.report_failure)
     watch.install()
     try:
         await app.run_async(mouse=app.settings.mouse)
     finally:
         watch.remove()
-        guard.remove()
-    if app.crash:
-        sys.stderr.write(app.crash)
-    elif app.failures:
-        sys.stderr.write("mqdash caught faults of its own; the log has the details:\n")
-        sys.stderr.writelines(f"  {line}\n" for line in app.failures[-FAILURES_TOLD:])
-    return app.return_code or (1 if app.failures or app.crash else 0)
+    with contextlib.suppress(OSError):  # nobody reads it where the terminal is gone
+        if app.crash:
+            sys.stderr.write(app.crash)
+        elif app.failures:
+            sys.stderr.write("mqdash caught faults of its own; the log has the details:\n")
+            sys.stderr.writelines(f"  {line}\n" for line in app.failures[-FAILURES_TOLD:])
+    return guard.code(app.return_code or (1 if app.failures or app.crash else 0))

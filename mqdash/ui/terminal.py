@@ -1,7 +1,7 @@
 """The terminal is given back whatever happens: signals, a stalled loop, a crash, a killed process (semantics, appendix A).
 
 `supervise()` forks before anything heavy is imported: the child is the UI, the parent waits and restores the terminal when
-the child could not (SIGKILL, SIGSEGV, out of memory). `guard()` runs in the child and restores on signals.
+the child could not (SIGKILL, SIGSEGV, out of memory). `Guard` lives in the child and restores on signals.
 Imports nothing but the standard library, so that the waiting parent stays small.
 """
 
@@ -13,12 +13,13 @@ import signal
 import sys
 import termios
 import threading
-from typing import IO, TYPE_CHECKING, Final, NoReturn
+import time
+from typing import IO, TYPE_CHECKING, Final, NoReturn, Self
 
 from mqdash.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
 
     Handler = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
@@ -30,8 +31,13 @@ MODES_OFF: Final = (
 # Some terminals keep mouse modes per screen: off before the alternate screen is left, and once more after.
 RESET: Final = MODES_OFF + b"\x1b[?1049l" + MODES_OFF + b"\x1b[0m\r\n"
 DEADLY: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-LAST_WORDS_S: Final = 2.0
-"""How long a signal waits for journals to be flushed and sockets to be closed before the process ends."""
+LEAVE_S: Final = 3.5
+"""A signal leaves as `q` does: so long it may take to give back what is held and to remove what was declared."""
+ANSWER_S: Final = 1.0
+"""An event loop that has not begun to leave after this long is stalled: it will not."""
+
+ONE_SIGNAL_S: Final = 0.5
+"""A terminal that closes signals the whole group and its parent passes it on: within this it is the same signal."""
 
 
 def check_terminal(stdin: IO[str] | None, stdout: IO[str] | None, environ: Mapping[str, str]) -> None:
@@ -50,40 +56,67 @@ def check_terminal(stdin: IO[str] | None, stdout: IO[str] | None, environ: Mappi
 
 
 class Guard:
-    """Restores the terminal and ends the process on a deadly signal. One per process, made before the app runs."""
+    """Restores the terminal on a deadly signal and ends the process: as `q` does when it can, else at once.
 
-    def __init__(self, last_words: Callable[[], None] | None = None) -> None:
-        """`last_words` flushes and closes what must not be lost; it runs in a thread, for at most `LAST_WORDS_S`."""
-        self._last_words = last_words
-        self._dying = False
+    One per process, made before the app runs and kept until everything behind the screen is closed.
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0
+        """The signal that ends this process, 0 without one; a second one does not wait for the first."""
+        self._since_s = 0.0
+        self._leave: Callable[[Callable[[], None]], None] | None = None
+        self._answered = threading.Event()
         self._stdin = _fileno(sys.__stdin__)
         self._saved = _attributes(self._stdin)
         self._tty = _open_tty()
+        drawn = (_fileno(sys.__stdout__), _fileno(sys.__stderr__))
+        self._screens = [number for number in drawn if number is not None and os.isatty(number)]
         self._before: dict[signal.Signals, Handler] = {}
 
-    def install(self) -> None:
+    def __enter__(self) -> Self:
         """Take over the signals. `signal.signal` and not the loop's handlers: those do not run while the loop is stalled."""
         for name in DEADLY:
-            self._before[name] = signal.signal(name, self._die)
+            self._before[name] = signal.signal(name, self._on_signal)
+        return self
 
-    def remove(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """Give the signals back to whoever had them."""
         for name, before in self._before.items():
             signal.signal(name, before if before is not None else signal.SIG_DFL)
         self._before.clear()
 
-    def restore(self) -> None:
-        """Put the terminal back; never raises."""
-        restore(self._tty, self._stdin, self._saved)
+    def leaves_by(self, leave: Callable[[Callable[[], None]], None]) -> None:
+        """From now on a signal calls `leave(begun)`, from a handler: it must return at once, and have `begun` called."""
+        self._leave = leave
 
-    def _die(self, number: int, _frame: FrameType | None) -> None:
-        if not self._dying and self._last_words is not None:
-            self._dying = True
-            words = threading.Thread(target=self._last_words, daemon=True)
-            words.start()
-            words.join(LAST_WORDS_S)  # a second signal comes in here and does not wait
-        self.restore()
+    def code(self, code: int) -> int:
+        """The exit code: 128 + n when signal n ended the process, else as given."""
+        return 128 + self.signal if self.signal else code
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self.signal and time.monotonic() - self._since_s < ONE_SIGNAL_S:
+            return
+        again, self.signal, self._since_s = bool(self.signal), number, time.monotonic()
+        restore(self._tty, self._stdin, self._saved)
+        if again or self._leave is None:
+            os._exit(128 + number)
+        _silence(self._screens)
+        threading.Thread(target=self._end_in_time, args=(number,), daemon=True).start()
+        self._leave(self._answered.set)
+
+    def _end_in_time(self, number: int) -> None:
+        if self._answered.wait(ANSWER_S):
+            time.sleep(LEAVE_S)
         os._exit(128 + number)
+
+
+def _silence(screens: Sequence[int]) -> None:
+    """What is still drawn goes nowhere: the terminal is restored already, and one that is gone would block the app."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in screens:
+        os.dup2(nowhere, number)
+    os.close(nowhere)
 
 
 def supervise(run: Callable[[], int]) -> int:

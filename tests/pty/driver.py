@@ -84,6 +84,13 @@ class Terminal:
         fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
         self.screen.resize(height, width)
 
+    def hang_up(self) -> None:
+        """Close the terminal under the program, as a closed window does."""
+        for fd in (self.master, self._slave):
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nowhere, fd)
+            os.close(nowhere)
+
     def read(self, timeout_s: float = 0.05) -> None:
         """Take what the program wrote, and answer what it asks of its terminal."""
         if not select.select([self.master], [], [], timeout_s)[0]:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from mqdash.bus import EventBus
 from mqdash.clock import SystemClock
 from mqdash.store import Store
-from mqdash.ui.terminal import supervise
+from mqdash.ui.terminal import Guard, supervise
 
 
 def child() -> int:
@@ -49,15 +49,16 @@ def child() -> int:
         def on_mount(self) -> None:
             os.write(1, f"\x1b]2;pid {os.getpid()}\x1b\\".encode())
 
-    async def body() -> int:
+    async def body(guard: Guard) -> int:
         clock: Any = SystemClock()
         store = Store(clock)
         bus = EventBus(store.apply)  # type: ignore[arg-type]
         for event in lab_events(clock.now()):
             bus.publish(event)
-        return await show(Breakable(store, bus, Recorder(), None, clock))  # type: ignore[arg-type]
+        return await show(Breakable(store, bus, Recorder(), None, clock), guard)  # type: ignore[arg-type]
 
-    return asyncio.run(body())
+    with Guard() as guard:
+        return asyncio.run(body(guard))
 
 
 if __name__ == "__main__":
