@@ -70,6 +70,8 @@ def _note(report: pytest.TestReport | pytest.CollectReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workerinput"):
+        return  # one of several processes: the one that started them hears of every skip
     carry: Path | None = session.config.getoption("--carry")
     if carry is not None:
         earlier = carry.read_text().splitlines() if carry.exists() else []

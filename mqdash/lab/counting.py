@@ -87,7 +87,7 @@ async def _look(
     there = await _sweep(broker, queue.ref, waiting) if waiting and (ledger.own.open or unsure) else []
     held = [one for worker in lab.workers.values() if worker.queue == queue.ref for one in worker.held_ids]
     found = by_id(ledger, queue, now, before, there=there, held=held, late=late)
-    if found.lost_ids:
+    if found.lost_ids and late:
         log.warning("%s: confirmed and nowhere: %s", queue.ref, ", ".join(found.lost_ids[:16]))
     return found
 
