@@ -6,6 +6,8 @@ import pytest
 
 from mqdash.brokers.base import Broker
 from tests.conformance.amqp import Amqp, amqp_for
+from tests.conformance.logs import Logs
+from tests.conformance.logs_kafka import logs_for
 from tests.conformance.streams import Streams, streams_for
 from tests.conformance.subjects import Subject, Work, make_subject
 
@@ -41,4 +43,11 @@ def amqp(request: pytest.FixtureRequest) -> Iterator[Amqp]:
 def streams(request: pytest.FixtureRequest) -> Iterator[Streams]:
     """A stream by bare commands, for bodies marked `@streams_natively`."""
     with streams_for(request.param) as found:
+        yield found
+
+
+@pytest.fixture
+async def logs(request: pytest.FixtureRequest) -> AsyncIterator[Logs]:
+    """A topic by bare commands, for bodies marked `@logs_natively`."""
+    async with logs_for(request.param) as found:
         yield found

@@ -58,6 +58,15 @@ def launch(instance: Instance) -> Instance:
     return await_ready(instance.running_as(pid), ready, timeout_s=_START_TIMEOUT_S)
 
 
+def run_tool(main_class: str, *words: str) -> str:
+    """What one of Kafka's own command-line tools prints; each takes about two seconds, all of it Java's start."""
+    command = [_java(), "-XX:TieredStopAtLevel=1", "-cp", _class_path(), main_class, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode:
+        raise HarnessError(f"{main_class} failed: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
 def _java() -> str:
     # By its path: a launcher script would be the pid instead of the server.
     return shutil.which("java") or "/usr/bin/java"
@@ -168,6 +177,10 @@ def _properties(instance: Instance) -> str:
         "share.coordinator.state.topic.replication.factor=1",
         "share.coordinator.state.topic.min.isr=1",
         "log.cleaner.dedupe.buffer.size=2097152",
+        # Retention and compaction are seen at once (defaults: looked for every 5 minutes and every 15 s, first after 30 s).
+        "log.retention.check.interval.ms=250",
+        "log.initial.task.delay.ms=0",
+        "log.cleaner.backoff.ms=250",
     )
     return "\n".join(lines) + "\n"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mqdash.brokers.embedded.group import Group
-from mqdash.brokers.embedded.log import MAX_RECORD_BYTES, Partition, Stored, Topic, record_bytes, stamped
+from mqdash.brokers.embedded.log import MAX_RECORD_BYTES, Partition, Stored, Topic, batch_bytes, record_bytes, stamped
 from mqdash.brokers.moves import RUNGS, rung_for
 from mqdash.model.message import Record
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from mqdash.brokers.embedded.kernel import Bounds
     from mqdash.model.message import Message
+
+_ROOM_BYTES = 65_536
+"""A record so far below the limit is not weighed with its headers."""
 
 
 class Removed:
@@ -127,7 +130,9 @@ class Cluster:
             return "a Kafka record holds bytes, not field pairs"
         if partition is not None and not 0 <= partition < len(found.partitions):
             return f"topic {topic!r} has no partition {partition}"
-        size = record_bytes(message)
+        if record_bytes(message) <= self.max_record_bytes - _ROOM_BYTES:
+            return ""
+        size = batch_bytes(message)
         if size > self.max_record_bytes:
             return f"record of {size} bytes is larger than the topic takes ({self.max_record_bytes} bytes)"
         return ""
@@ -182,6 +187,11 @@ class Cluster:
         else:
             self._watchers[topic] = tell
 
+    def delete_records(self, name: str, partition: int, before: int) -> None:
+        """Forget the records of a partition before an offset (K23); its groups lose what they had not read (K24)."""
+        topic = self.topics[name]
+        self._gone(topic, partition, topic.partitions[partition].delete_before(before))
+
     # --- dead letters ---
 
     def letters(self, topic: Topic) -> Iterator[tuple[int, int, Stored]]:
@@ -231,9 +241,10 @@ class Cluster:
         return self._removed.setdefault((topic, partition), Removed())
 
     def _trim(self, topic: Topic, number: int) -> None:
-        log = topic.partitions[number]
-        dropped = log.trim()
+        self._gone(topic, number, topic.partitions[number].trim())
+
+    def _gone(self, topic: Topic, number: int, dropped: int) -> None:
         if dropped:
             topic.dropped += dropped
             for group in self._readers[topic.name]:
-                group.cursors[topic.name, number].forget(log.start)
+                group.cursors[topic.name, number].forget(topic.partitions[number].start)

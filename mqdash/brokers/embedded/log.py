@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 STICKY_BYTES = 16_384
 """Records without a key stay on one partition for about a producer batch (`batch.size`), then move to another."""
 MAX_RECORD_BYTES = 1_048_588
-"""`max.message.bytes` of a topic that was not told otherwise (K28)."""
+"""`max.message.bytes` of a topic that was not told otherwise: it limits a batch, so also a record alone in one (K28)."""
+BATCH_BYTES = 61
+"""What a batch weighs before its first record."""
 _TRIM_SLICE = 1024
 _MASK = 0xFFFFFFFF
 
@@ -79,12 +81,17 @@ class Partition:
             return 0
         before = self.start
         while self.end - self.start > 1 and (over > 0 or (most_bytes is not None and self.size_bytes > most_bytes)):
-            self.size_bytes -= self._records[self.start - self._base].size_bytes
-            self.start += 1
+            self._forget_oldest()
             over -= 1
-        if self.start - self._base >= _TRIM_SLICE:
-            del self._records[: self.start - self._base]
-            self._base = self.start
+        self._free()
+        return self.start - before
+
+    def delete_before(self, offset: int) -> int:
+        """Forget what lies before an offset: a prefix, never single records (K23). Returns how many went."""
+        before = self.start
+        while self.start < min(offset, self.end):
+            self._forget_oldest()
+        self._free()
         return self.start - before
 
     def read(self, offset: int, limit: int) -> list[Stored]:
@@ -103,6 +110,15 @@ class Partition:
             if isinstance(native, Record) and (native.timestamp_ms or 0) >= timestamp_ms:
                 return self._base + at
         return None
+
+    def _forget_oldest(self) -> None:
+        self.size_bytes -= self._records[self.start - self._base].size_bytes
+        self.start += 1
+
+    def _free(self) -> None:
+        if self.start - self._base >= _TRIM_SLICE:
+            del self._records[: self.start - self._base]
+            self._base = self.start
 
 
 class Topic:
@@ -189,3 +205,19 @@ def record_bytes(message: Message) -> int:
     content = message.content
     size = len(content) if isinstance(content, bytes) else message.size_bytes
     return size + (len(key) if key is not None else 0)
+
+
+def batch_bytes(message: Message) -> int:
+    """What a batch of this record alone weighs, uncompressed: what a topic's limit is about (K28)."""
+    headers = sum(_sized(name.encode()) + _sized(_header_bytes(value)) for name, value in message.headers)
+    key = message.native.key if isinstance(message.native, Record) else None
+    record = 3 + _sized(key) + _sized(message.body) + _varint_bytes(len(message.headers)) + headers
+    return BATCH_BYTES + _varint_bytes(record) + record
+
+
+def _sized(value: bytes | None) -> int:
+    return 1 if value is None else _varint_bytes(len(value)) + len(value)
+
+
+def _varint_bytes(number: int) -> int:
+    return max(1, -(-(number << 1).bit_length() // 7))
