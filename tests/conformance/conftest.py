@@ -47,7 +47,13 @@ def streams(request: pytest.FixtureRequest) -> Iterator[Streams]:
 
 
 @pytest.fixture
-async def logs(request: pytest.FixtureRequest) -> AsyncIterator[Logs]:
+def topic_config() -> dict[str, str]:
+    """Settings of the topic on a real Kafka; a test gives its own by this name."""
+    return {}
+
+
+@pytest.fixture
+async def logs(request: pytest.FixtureRequest, topic_config: dict[str, str]) -> AsyncIterator[Logs]:
     """A topic by bare commands, for bodies marked `@logs_natively`."""
-    async with logs_for(request.param) as found:
+    async with logs_for(request.param, config=topic_config) as found:
         yield found

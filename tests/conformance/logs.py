@@ -36,7 +36,7 @@ class Read:
     """A record as a reader without a group finds it."""
 
     offset: int
-    value: bytes
+    value: bytes | None
     key: bytes | None = None
     headers: Headers = ()
     timestamp_ms: int | None = None
