@@ -32,6 +32,11 @@ class Cluster:
         self.nodes = nodes
 
     @property
+    def name(self) -> str:
+        """The target it stands for in the table of rules."""
+        return NAME
+
+    @property
     def url(self) -> str:
         return _url([node.port for node in self.nodes])
 
