@@ -68,8 +68,8 @@ class Streams(ABC):
         """XGROUP DELCONSUMER."""
 
     @abstractmethod
-    def set_id_to_zero(self) -> None:
-        """XGROUP SETID 0."""
+    def set_id(self, at: str) -> None:
+        """XGROUP SETID; `$` is the last id there is."""
 
     @abstractmethod
     def destroy_group(self) -> None:
@@ -142,8 +142,8 @@ class ModelStreams(Streams):
     def delete_consumer(self, consumer: str) -> int:
         return self._group.delete_consumer(consumer)
 
-    def set_id_to_zero(self) -> None:
-        self._group.set_id(START)
+    def set_id(self, at: str) -> None:
+        self._group.set_id(self._stream.last_id if at == "$" else START if at == "0" else parse_id(at))
 
     def destroy_group(self) -> None:
         del self._stream.groups["g"]
@@ -225,8 +225,8 @@ class RealStreams(Streams):
     def delete_consumer(self, consumer: str) -> int:
         return int(self.ask("XGROUP", "DELCONSUMER", self.key, "g", consumer))
 
-    def set_id_to_zero(self) -> None:
-        self.ask("XGROUP", "SETID", self.key, "g", "0")
+    def set_id(self, at: str) -> None:
+        self.ask("XGROUP", "SETID", self.key, "g", at)
 
     def destroy_group(self) -> None:
         self.ask("XGROUP", "DESTROY", self.key, "g")

@@ -116,7 +116,7 @@ def test_S13_setting_the_id_back_delivers_everything_again_and_counts_anew(strea
     streams.read("w1")
     streams.reread("w1")
     streams.ack(ids[1])
-    streams.set_id_to_zero()
+    streams.set_id("0")
     assert [one for one, _ in streams.read("w2")] == ids
     assert streams.pending() == {ids[0]: ("w2", 1), ids[1]: ("w2", 1)}
 
@@ -149,6 +149,17 @@ def test_S17_lag_is_wrong_after_a_trim_and_not_known_after_a_delete(streams: Str
     assert streams.lag() == 5
     streams.delete(ids[7])
     assert streams.lag() is None
+
+
+@streams_natively
+def test_S19_reading_on_from_the_end_misses_what_came_meanwhile(streams: Streams) -> None:
+    last = streams.add(b"seen")
+    streams.read("w")
+    missed = streams.add(b"meanwhile")
+    streams.set_id("$")
+    assert streams.read("w") == []
+    streams.set_id(last)  # the last one seen
+    assert streams.read("w") == [(missed, b"meanwhile")]
 
 
 @streams_natively
