@@ -19,7 +19,7 @@ class Sent(enum.StrEnum):
     UNKNOWN = "unknown"
 
 
-class Outgoing(msgspec.Struct, frozen=True):
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """One message and where it goes."""
 
     route: Route
@@ -27,7 +27,7 @@ class Outgoing(msgspec.Struct, frozen=True):
     mandatory: bool = True
 
 
-class Receipt(msgspec.Struct, frozen=True):
+class Receipt(msgspec.Struct, frozen=True, gc=False):
     """What became of one publish; `detail` is the broker's reason in words, `position` its offset or entry id."""
 
     sent: Sent
@@ -35,7 +35,7 @@ class Receipt(msgspec.Struct, frozen=True):
     position: str = ""
 
 
-class AmqpClaim(msgspec.Struct, frozen=True, tag="amqp"):
+class AmqpClaim(msgspec.Struct, frozen=True, gc=False, tag="amqp"):
     """A delivery tag of one channel of one connection life (R20)."""
 
     life: int
@@ -43,7 +43,7 @@ class AmqpClaim(msgspec.Struct, frozen=True, tag="amqp"):
     tag: int
 
 
-class RecordClaim(msgspec.Struct, frozen=True, tag="record"):
+class RecordClaim(msgspec.Struct, frozen=True, gc=False, tag="record"):
     """A record of one assignment of ours: our own assignment count, partition and offset.
 
     `topic` is where the record lies when that is not the queue's own topic: one of its retry topics.
@@ -55,7 +55,7 @@ class RecordClaim(msgspec.Struct, frozen=True, tag="record"):
     topic: str = ""
 
 
-class EntryClaim(msgspec.Struct, frozen=True, tag="entry"):
+class EntryClaim(msgspec.Struct, frozen=True, gc=False, tag="entry"):
     """A pending stream entry and the consumer that owned it when it was given to us."""
 
     owner: str
@@ -65,7 +65,7 @@ class EntryClaim(msgspec.Struct, frozen=True, tag="entry"):
 Claim = AmqpClaim | RecordClaim | EntryClaim
 
 
-class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+class Delivery(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A message handed out to a consumer; a claim with an epoch, None where nothing is settled (Pub/Sub, browsing).
 
     `redelivered` and `delivery_count` (times delivered, this one included) are None where the broker cannot tell.
@@ -124,7 +124,7 @@ class Settled(enum.StrEnum):
     UNKNOWN = "unknown"
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What became of one verdict; `detail` in words when it is not plain success."""
 
     settled: Settled

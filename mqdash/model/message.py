@@ -41,7 +41,7 @@ Fields = tuple[tuple[bytes, bytes], ...]
 """The ordered field/value pairs of a Redis Streams entry (S2)."""
 
 
-class Amqp(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="native", tag="amqp"):
+class Amqp(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="native", tag="amqp"):
     """AMQP 0-9-1 basic properties but for headers. `expiration` is a string of milliseconds (R31), `timestamp` seconds."""
 
     content_type: str | None = None
@@ -59,7 +59,7 @@ class Amqp(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_fi
     cluster_id: str | None = None
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="native", tag="record"):
+class Record(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="native", tag="record"):
     """What a Kafka record has beside value and headers. `timestamp_type`: 0 = producer's, 1 = log append time (K25)."""
 
     key: bytes | None = None
@@ -67,13 +67,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
     timestamp_type: int | None = None
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="native", tag="entry"):
+class Entry(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="native", tag="entry"):
     """What a Redis stream entry has beside its fields: its id `ms-seq`, absent before it was added."""
 
     entry_id: str | None = None
 
 
-class PubSub(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="native", tag="pubsub"):
+class PubSub(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="native", tag="pubsub"):
     """What a Pub/Sub message has beside its body: the pattern that matched, when it came by a pattern (P4)."""
 
     pattern: str | None = None
@@ -85,7 +85,7 @@ ID_HEADER = "message-id"
 """Where mqdash itself puts a message's id on families without a property for it (Kafka header, stream field)."""
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
+class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A message: `content` (body bytes, or field pairs on Redis Streams), ordered headers, and the family's own record.
 
     On Redis Streams headers live in the fields; adapters leave `headers` empty there and the accessors read the fields

@@ -7,7 +7,7 @@ import msgspec
 from mqdash.model.message import Family
 
 
-class QueueRef(msgspec.Struct, frozen=True, order=True):
+class QueueRef(msgspec.Struct, frozen=True, gc=False, order=True):
     """What waits for one set of workers: a RabbitMQ queue, a Kafka topic + group, a stream + group, a channel or pattern.
 
     `group` is empty on RabbitMQ and Pub/Sub.
@@ -20,7 +20,7 @@ class QueueRef(msgspec.Struct, frozen=True, order=True):
         return f"{self.name} › {self.group}" if self.group else self.name
 
 
-class Route(msgspec.Struct, frozen=True, order=True):
+class Route(msgspec.Struct, frozen=True, gc=False, order=True):
     """Where to publish to: exchange + routing key, topic (+ partition; the key is the record's), stream, or channel."""
 
     destination: str

@@ -1,4 +1,4 @@
-"""Producing with a receipt each: `send()` and gather, acks=all, idempotent within this producer's session (K5, K6)."""
+"""Producing with a receipt each, in batches of our own, acks=all, idempotent within this producer's session (K5, K6)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
-from mqdash.brokers.kafka import bursts
 from mqdash.brokers.kafka.errors import refusal
+from mqdash.brokers.kafka.lanes import Lanes, Run
 from mqdash.brokers.kafka.records import wire_headers
 from mqdash.brokers.kafka.way import DELIVERY_TIMEOUT_MS, MAX_RECORD_BYTES, stop
 from mqdash.brokers.life import Link
@@ -49,7 +49,10 @@ class KafkaPublisher(Link):
         self._producer: Any = producer
         self._way = way
         self._window = max(window, 1)
+        self._lanes = self._new_lanes()
+        self._renewing = asyncio.Lock()
         self._open = 0
+        self._queued = 0
         self._freed = asyncio.Condition()
 
     async def send(self, batch: Sequence[Outgoing]) -> Sequence[Receipt]:
@@ -61,7 +64,9 @@ class KafkaPublisher(Link):
             try:
                 receipts += await self._send(batch[at : at + room])
             finally:
-                await self._free(room)
+                self._open -= room
+                if self._queued:
+                    await self._tell_free()
             at += room
         return receipts
 
@@ -90,6 +95,7 @@ class KafkaPublisher(Link):
 
     def dropped(self) -> None:
         """The producer's sockets close; what it has not sent is not sent."""
+        self._lanes.close()
         self.life.start(stop(self._producer), name=f"stop producer {self.name}")
 
     async def _send_to(self, route: Route, messages: Sequence[Message]) -> list[Receipt]:
@@ -100,6 +106,12 @@ class KafkaPublisher(Link):
     async def _send(self, batch: Sequence[Outgoing]) -> list[Receipt]:
         if self.cause is not None:
             return [Receipt(Sent.UNKNOWN, self.cause)] * len(batch)
+        try:
+            runs = self._lanes.put(batch)
+        except (TypeError, ValueError) as error:
+            return [_receipt(error)] * len(batch)  # some of it may go out
+        if runs is not None:
+            return await self._landed(runs, len(batch))
         sending = asyncio.ensure_future(self._produce(batch))
         try:
             first: tuple[asyncio.Future[Any], ...] = (sending, self._ended)
@@ -110,10 +122,30 @@ class KafkaPublisher(Link):
         finally:
             sending.cancel()
 
+    async def _landed(self, runs: list[Run], count: int) -> list[Receipt]:
+        """The receipts of what is in the lanes: a record ends as its batch does."""
+        producer = self._producer
+        open_ends = {run.batch.end for run in runs}
+        try:
+            async with asyncio.timeout(RECEIPT_LIMIT_S):
+                while open_ends and self.cause is None:
+                    await asyncio.wait({*open_ends, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+                    open_ends = {end for end in open_ends if not end.done()}
+        except TimeoutError:
+            await self._renew(producer)  # its lanes end with it
+        if any(run.batch.end.done() and isinstance(run.batch.end.result(), _BROKEN) for run in runs):
+            await self._renew(producer)
+        unproved = _receipt(TimeoutError()) if self.cause is None else Receipt(Sent.UNKNOWN, self.cause)
+        receipts = [unproved] * count
+        for run in runs:
+            if run.batch.end.done():
+                for index, receipt in zip(run.indexes, _receipts(run), strict=True):
+                    receipts[index] = receipt
+        return receipts
+
     async def _produce(self, batch: Sequence[Outgoing]) -> list[Receipt]:
+        """Record by record: to several topics, or to one or a partition that is not known, or large ones."""
         missing = await self._missing({outgoing.route.destination for outgoing in batch})
-        if not missing and bursts.fits(batch) and (partitions := await self._places(batch)):
-            return await self._burst(batch, partitions)
         started = [
             Receipt(Sent.REFUSED, f"there is no topic {outgoing.route.destination!r}")
             if outgoing.route.destination in missing
@@ -123,36 +155,20 @@ class KafkaPublisher(Link):
         results = iter(await self._ends([one for one in started if not isinstance(one, Receipt)]))
         return [one if isinstance(one, Receipt) else _receipt(next(results)) for one in started]
 
-    async def _burst(self, batch: Sequence[Outgoing], partitions: list[int]) -> list[Receipt]:
-        """Whole batches: a record ends as its batch does."""
-        try:
-            placed = await bursts.start(self._producer, batch, partitions)
-        except (KafkaError, IllegalOperation, ValueError) as error:
-            # Some of it may have gone out.
-            return [Receipt(Sent.UNKNOWN, f"no proof: {type(error).__name__.removesuffix('Error')}")] * len(batch)
-        futures = list({id(one.batch): one.batch for one in placed}.values())
-        ended = dict(zip(map(id, futures), await self._ends(futures), strict=True))
-        return [_receipt(ended[id(one.batch)], one.index) for one in placed]
-
     async def _ends(self, futures: Sequence[asyncio.Future[Any]]) -> list[Any]:
         """Result or exception of each; the library tries some errors again for ever, so we do not wait for ever (fault 33)."""
+        producer = self._producer
         if futures:
             await asyncio.wait(futures, timeout=RECEIPT_LIMIT_S)
         results = [_result(future) for future in futures]
         if any(isinstance(result, (*_BROKEN, TimeoutError)) for result in results):
-            await self._renew()
+            await self._renew(producer)
         return results
 
     async def _missing(self, topics: set[str]) -> set[str]:
         """Those of the topics that do not exist; each is asked for once."""
         known = self._producer.client.cluster.partitions_for_topic
         return {topic for topic in topics if known(topic) is None and not await self.knows(topic)}
-
-    async def _places(self, batch: Sequence[Outgoing]) -> list[int]:
-        """The partitions of the topic all go to; empty when one of the records asks for another."""
-        partitions = sorted(await self._producer.partitions_for(batch[0].route.destination))
-        wanted = {one.route.partition for one in batch} - {None}
-        return partitions if wanted <= set(partitions) else []
 
     async def _start(self, outgoing: Outgoing) -> asyncio.Future[Any] | Receipt:
         route, message = outgoing.route, outgoing.message
@@ -176,24 +192,41 @@ class KafkaPublisher(Link):
             return _receipt(error)
         return sent
 
-    async def _renew(self) -> None:
+    async def _renew(self, broken: Any) -> None:
         """A gap in the sequence never closes again in this session: go on in a new one (its old receipts stay UNKNOWN)."""
-        try:
-            broken, self._producer = self._producer, await self._way.producer(self.name)
-        except BrokerError:
-            return  # the old one stays, and says UNKNOWN until the life ends or the cluster is back
+        async with self._renewing:
+            if self._producer is not broken:
+                return  # somebody else has seen it, too
+            try:
+                self._producer = await self._way.producer(self.name)
+            except BrokerError:
+                return  # the old one stays, and says UNKNOWN until the life ends or the cluster is back
+            self._lanes.give_up()
+            self._lanes = self._new_lanes()
         await stop(broken)
 
-    async def _room(self, wanted: int) -> int:
-        async with self._freed:
-            await self._freed.wait_for(lambda: self._open < self._window)
-            room = min(wanted, self._window - self._open)
-            self._open += room
-            return room
+    def _new_lanes(self) -> Lanes:
+        return Lanes(self._producer, lambda work: self.life.start(work, name=f"lane {self.name}"))
 
-    async def _free(self, room: int) -> None:
+    async def _room(self, wanted: int) -> int:
+        """Take so much of the window, or what is left of it; who has waited comes first."""
+        if self._queued or self._open >= self._window:
+            async with self._freed:
+                self._queued += 1
+                try:
+                    await self._freed.wait_for(lambda: self._open < self._window)
+                finally:
+                    self._queued -= 1
+                return self._taken(wanted)
+        return self._taken(wanted)
+
+    def _taken(self, wanted: int) -> int:
+        room = min(wanted, self._window - self._open)
+        self._open += room
+        return room
+
+    async def _tell_free(self) -> None:
         async with self._freed:
-            self._open -= room
             self._freed.notify_all()
 
 
@@ -206,10 +239,17 @@ def _result(future: asyncio.Future[Any]) -> Any:
     return future.exception() or future.result()
 
 
-def _receipt(result: Any, index: int = 0) -> Receipt:
-    """`index`: which record of its batch it is."""
+def _receipts(run: Run) -> list[Receipt]:
+    result, count = run.batch.end.result(), len(run.indexes)
+    if isinstance(result, BaseException):
+        return [_receipt(result)] * count
+    partition, offset = result.partition, result.offset + run.first
+    return [Receipt(Sent.CONFIRMED, "", f"{partition}/{offset + number}") for number in range(count)]
+
+
+def _receipt(result: Any) -> Receipt:
     if not isinstance(result, BaseException):
-        return Receipt(Sent.CONFIRMED, position=f"{result.partition}/{result.offset + index}")
+        return Receipt(Sent.CONFIRMED, position=f"{result.partition}/{result.offset}")
     text = refusal(result)
     if text:
         detail = f"{text}; mqdash sends up to {MAX_RECORD_BYTES} bytes" if "larger" in text else text

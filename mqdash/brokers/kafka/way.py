@@ -29,6 +29,7 @@ DELIVERY_TIMEOUT_MS: Final = 10_000
 MAX_RECORD_BYTES: Final = 1_000_000
 """Refused here: a refusal by the broker (K28, 1 MiB by default) leaves a gap in an idempotent producer's sequence."""
 BATCH_BYTES: Final = 262_144
+LINGER_S: Final = 0.005
 HEARTBEAT_MS: Final = 500
 """A member learns of a rebalance by its next heartbeat: until then the partitions of a dead one belong to nobody."""
 NEVER_MS: Final = 86_400_000
@@ -111,7 +112,7 @@ class Way:
             enable_idempotence=True,
             max_batch_size=BATCH_BYTES,
             max_request_size=MAX_RECORD_BYTES,
-            linger_ms=5,
+            linger_ms=round(LINGER_S * 1000),
             compression_type=self._compression,
             request_timeout_ms=DELIVERY_TIMEOUT_MS,
             **self._common(name),
@@ -140,7 +141,7 @@ class Way:
             transaction_timeout_ms=DELIVERY_TIMEOUT_MS,
             max_batch_size=BATCH_BYTES,
             max_request_size=MAX_RECORD_BYTES,
-            linger_ms=5,
+            linger_ms=round(LINGER_S * 1000),
             compression_type=self._compression,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
             **self._common(name),

@@ -1,15 +1,15 @@
-"""Many records at once go in batches of our own: every one has its receipt, keys and order stay."""
+"""Records go in batches of our own: every one has its receipt, keys and order stay."""
 
+import asyncio
 import uuid
 
 import pytest
 
 from mqdash.brokers.base import Broker, CanBrowse
-from mqdash.brokers.kafka import bursts
 from mqdash.brokers.registry import connector_for
 from mqdash.brokers.url import parse_url
 from mqdash.clock import SystemClock
-from mqdash.model.delivery import Outgoing, RecordClaim, Sent
+from mqdash.model.delivery import Outgoing, Receipt, RecordClaim, Sent
 from mqdash.model.message import Draft, Family, compose
 from mqdash.model.topology import Destination, QueueRef, Route, Topology
 from tests.harness import Target, broker_targets
@@ -25,9 +25,7 @@ async def test_K1_K2_a_burst_keeps_keys_order_and_offsets(target: Target, size_b
     try:
         drafts = [Draft(body=b"%d " % n + b"x" * size_bytes, id=f"m{n}", key=f"k{n % 7}") for n in range(200)]
         batch = [Outgoing(Route(name), compose(draft, Family.KAFKA)) for draft in drafts]
-        few = batch[: bursts.FEWEST - 1]
-        assert bursts.fits(batch)
-        assert not bursts.fits(few)
+        few = batch[:20]
         async with broker.publisher(name="p") as publisher:
             receipts = [*await publisher.send(few), *await publisher.send(batch)]
         assert {receipt.sent for receipt in receipts} == {Sent.CONFIRMED}
@@ -46,6 +44,35 @@ async def test_K1_K2_a_burst_keeps_keys_order_and_offsets(target: Target, size_b
             assert len({partition for partition, _ in places}) == 1
             offsets = [int(offset) for _, offset in places]
             assert offsets == sorted(offsets)
+    finally:
+        await broker.remove(topology)
+        await broker.close()
+
+
+@broker_targets("kafka")
+async def test_K1_sends_side_by_side_share_batches_and_keep_their_own_order(target: Target) -> None:
+    broker: Broker = await connector_for(parse_url(target.url), clock=SystemClock()).connect()
+    name = f"mqdash-test-{uuid.uuid4().hex[:12]}"
+    topology = Topology(destinations=(Destination(name=name, kind="topic", family=Family.KAFKA),))
+    await broker.declare(topology)
+    try:
+        async with broker.publisher(name="p", window=100) as publisher:
+
+            async def sends(sender: int) -> list[Receipt]:
+                receipts: list[Receipt] = []
+                for part in range(4):
+                    # One large record between small ones does not go in a batch.
+                    size_bytes = 100_000 if (sender, part) == (0, 2) else 20
+                    drafts = [Draft(body=b"x" * size_bytes, id=f"{sender}-{part}-{n}") for n in range(8)]
+                    receipts += await publisher.send([Outgoing(Route(name), compose(d, Family.KAFKA)) for d in drafts])
+                return receipts
+
+            found = await asyncio.gather(*(sends(sender) for sender in range(20)))
+        assert {receipt.sent for receipts in found for receipt in receipts} == {Sent.CONFIRMED}
+        for receipts in found:
+            offsets = [int(receipt.position.split("/")[1]) for receipt in receipts]
+            assert offsets == sorted(offsets)
+        assert len({receipt.position for receipts in found for receipt in receipts}) == 640
     finally:
         await broker.remove(topology)
         await broker.close()
