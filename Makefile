@@ -8,6 +8,7 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 PYTHON := $(BIN)/python
 ENVIRONMENT := .venv/.synced
+PEERS := .venv/.peers
 # What the fast tests are; the others are exactly the rest, so `make test` runs each test once.
 FAST := not broker and not slow
 REST := broker or slow
@@ -42,7 +43,7 @@ brokers-down: $(ENVIRONMENT) ## stop all of them
 	@$(PYTHON) -m tests.harness down
 	$(PYTHON) -m tests.harness.kafka3 down
 
-bench: $(ENVIRONMENT) ## figures beside those of peers, in one run
+bench: $(PEERS) ## figures beside those of peers, in one run
 	@$(PYTHON) -m benchmarks $(ARGS)
 
 pictures: $(ENVIRONMENT) ## the pictures in docs/
@@ -62,3 +63,8 @@ environment: $(ENVIRONMENT) ## .venv as uv.lock says
 
 $(ENVIRONMENT): pyproject.toml uv.lock .ci/environment.sh
 	@.ci/environment.sh
+
+# What only benchmarks need and may not exist everywhere; they tell what is missing.
+$(PEERS): $(ENVIRONMENT)
+	@.ci/environment.sh --group bench-c || echo "bench: confluent-kafka is not measured" >&2
+	touch $@

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes .venv exactly as uv.lock says. Uses uv from PATH, else a pinned uv in the private folder .uv/.
-# Needs only python3; as root on a Debian-like machine it installs what is missing for that.
+# Arguments go to `uv sync`. Needs only python3; as root on a Debian-like machine it installs what is missing for that.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -47,5 +47,5 @@ fi
 if command -v uv >/dev/null && recent_enough uv; then UV=uv; else UV=$(private_uv); fi
 unset VIRTUAL_ENV MQDASH_ENVIRONMENT_LOCKED
 export UV_PYTHON_DOWNLOADS=never UV_PYTHON_PREFERENCE=only-system UV_PROJECT_ENVIRONMENT=.venv UV_LINK_MODE=copy
-"$UV" sync --quiet --locked --all-groups "$@" || fail "uv sync failed (see above); Python 3.11 or newer is needed"
+"$UV" sync --quiet --locked --group bench "$@" || fail "uv sync failed (see above); Python 3.11 or newer is needed"
 touch .venv/.synced
