@@ -239,14 +239,16 @@ class RealLogs(Logs):
         async def gone() -> bool:
             return self.topic not in await self.admin.list_topics()
 
-        await until(gone, every_s=0.02)
+        await until(gone, 20, every_s=0.02, what=f"{self.topic} is gone")
 
     async def _led(self, partitions: int) -> None:
         async def all_of_them() -> bool:
             [told] = await self.admin.describe_topics([self.topic])
             return sum(one["leader"] >= 0 for one in told["partitions"]) == partitions
 
-        await until(all_of_them, every_s=0.02, what=f"{self.topic} has {partitions} partitions with a leader")
+        await until(all_of_them, 20, every_s=0.02, what=f"{self.topic} has {partitions} partitions with a leader")
+        # The metadata comes a moment before the leader itself knows: the library asks it again until it does.
+        await (await self._onlooker()).end_offsets([self.place(number) for number in range(partitions)])
 
 
 def _as_read(one: Any) -> Read:
@@ -262,8 +264,8 @@ async def logs_for(
         yield ModelLogs(keeps)
         return
     real = RealLogs(url or require_target(name).url, config)
-    await real.begin()
     try:
+        await real.begin()
         yield real
     finally:
         await real.end()
