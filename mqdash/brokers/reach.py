@@ -83,7 +83,8 @@ async def _greet(
         raise WrongProtocol(url.safe, f"{where} speaks {spoken}, not {speaks}; check the port")
     if not octets:
         raise WrongProtocol(
-            url.safe, f"{where} took the connection, but does not answer as {speaks} does; check the port"
+            url.safe,
+            f"{where} took the connection, but does not answer as {speaks} does; check the port, or whether it is busy",
         )
     return octets
 
