@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from mqdash.errors import BrokerError, ConnectionLost
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from mqdash.clock import Clock
+
+log = logging.getLogger(__name__)
 
 CONNECT_LIMIT_S: Final = 7.5
 PROBE_EVERY_S: Final = 2.0
@@ -30,6 +33,7 @@ class Life:
         self.cause: str | None = None
         self.links: set[Link] = set()
         self._lost = asyncio.Event()
+        self._asked_s: float | None = None  # monotonic, while a probe waits for its answer
         self._tasks: set[asyncio.Task[None]] = set()
 
     def watch(self, probe: Callable[[], Awaitable[object]]) -> None:
@@ -39,6 +43,7 @@ class Life:
     async def _watch(self, probe: Callable[[], Awaitable[object]]) -> None:
         while self.cause is None:
             await self.clock.sleep(PROBE_EVERY_S)
+            self._asked_s = self.clock.monotonic()
             try:
                 async with asyncio.timeout(PROBE_LIMIT_S):
                     await probe()
@@ -46,6 +51,15 @@ class Life:
                 self.end(f"no answer for {PROBE_LIMIT_S:g} s")
             except BrokerError as error:
                 self.end(error.text)
+            except Exception as error:  # a damaged answer can fail anywhere in a client library
+                log.exception("probing %s", self.broker)
+                self.end(f"protocol error: an answer nobody can read ({type(error).__name__})")
+            self._asked_s = None
+
+    @property
+    def silent_s(self) -> float:
+        """How long the probe has been waiting for its answer; 0 when it waits for none."""
+        return 0.0 if self._asked_s is None else self.clock.monotonic() - self._asked_s
 
     def start(self, work: Coroutine[None, None, None], *, name: str) -> asyncio.Task[None]:
         """Run `work` in the background; `finish` waits for it."""

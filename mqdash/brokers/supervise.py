@@ -135,6 +135,7 @@ class Link(Generic[Life]):
             self._life, self._number = life, self._number + 1
             self._tell(LinkState.UP)
             cause = await self._watched(life)
+            log.info("%s: connection lost: %s; connecting again", self.name, cause)
             await self._end_life()
             self._tell(LinkState.DOWN, cause)
 

@@ -50,15 +50,18 @@ class Monitor:
         async for life in self._attachment.link.lives():
             self._catalog_due_s, self._looked = float("-inf"), False
             while self._attachment.link.life is life:
+                problem = ""
                 try:
                     await self.look(life)
                     self._complained = ""
                 except MqdashError as error:
-                    self._complain(str(error))
+                    problem = str(error)
                 except Exception as error:  # a broker may answer anything; the next look may go well
                     log.exception("looking at %s", self._attachment.name)
-                    self._complain(f"an answer nobody expected ({type(error).__name__})")
+                    problem = f"an answer nobody expected ({type(error).__name__})"
                 await self._clock.sleep(every_s)
+                if problem and self._attachment.link.life is life:  # the end of a life is told by its link
+                    self._complain(problem)
 
     async def look(self, life: Observer) -> None:
         """Read the catalogue when it is due, and measure every queue of it once."""

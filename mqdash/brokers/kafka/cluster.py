@@ -6,6 +6,7 @@ Metadata is always asked for all topics: asked for one that is missing, a broker
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 _DEAD = "Dead"
 _MOVING = (GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError, GroupLoadInProgressError)
 COORDINATOR_LIMIT_S: Final = 4.0
+log = logging.getLogger(__name__)
+
 """How long a group may be without a coordinator before that is an error: a new cluster makes its offsets topic first."""
 COORDINATOR_EVERY_S: Final = 0.1
 ASKED_PER_NODE: Final = 4
@@ -73,6 +76,7 @@ class Cluster:
         """The cheapest question: metadata of no topic at all.
 
         Raises:
+        self._connections: set[Any] = set()
             BrokerError: no broker answers.
         """
         await self._from_any([])
@@ -92,7 +96,8 @@ class Cluster:
 
     async def _from_any(self, topics: list[str] | None) -> Any:
         """Ask a node at random, and when it does not answer another one: a cluster lives on without one of its nodes."""
-        nodes = max(len(self.admin._client.cluster.brokers()), 1)  # noqa: SLF001 - there is no public list of nodes
+        nodes = self._nodes()
+        self._tell_dropped()
         async with self.translated():
             for _ in range(ASKED_PER_NODE * nodes if nodes > 1 else 0):
                 try:
@@ -106,6 +111,15 @@ class Cluster:
         if not places:
             return {}
         async with self._asking, self.translated():
+    def _tell_dropped(self) -> None:
+        """The library opens a dropped connection again by itself, without a word: the log has a line of it (fault 20)."""
+        for dropped in [one for one in self._connections if not one.connected()]:
+            log.info(
+                "%s: the connection to %s:%s dropped, opening another one", self.broker, dropped.host, dropped.port
+            )
+        open_now = self.admin._client._conns.values()  # noqa: SLF001 - there is no public list of connections
+        self._connections = {one for one in open_now if one.connected()}
+
             starts = await self._reader.beginning_offsets(places)
             ends = await self._reader.end_offsets(places)
         return {place: Ends(starts[place], ends[place]) for place in places if place in starts and place in ends}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
+from typing import NamedTuple
 
 from aiokafka import errors as kafka
 
@@ -57,6 +59,36 @@ _REFUSED: tuple[tuple[type[BaseException], str], ...] = (
 LOGIN_REFUSED = "login refused: user, password or SASL mechanism is wrong"
 
 
+class Damage(NamedTuple):
+    """Records whose checksum is wrong: from `first` up to before `behind`, the first offset that may be readable again."""
+
+    topic: str
+    partition: int
+    first: int
+    behind: int
+
+    def __str__(self) -> str:
+        last = self.behind - 1
+        which = f"record {self.first} is" if self.first == last else f"records {self.first} to {last} are"
+        return f"topic {self.topic!r} partition {self.partition}: {which} damaged (CRC)"
+
+
+def damage_of(error: BaseException) -> Damage | None:
+    """Where the damaged records are; None when the error is another one.
+
+    The library's error knows no offset: the batch is taken from the frame that checked it.
+    """
+    if not isinstance(error, kafka.CorruptRecordException):
+        return None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        batch, place = frame.f_locals.get("next_batch"), frame.f_locals.get("tp")
+        if batch is not None and place is not None:
+            return Damage(
+                place.topic, place.partition, batch.base_offset, max(batch.next_offset, batch.base_offset + 1)
+            )
+    return None
+
+
 def is_login(error: object) -> bool:
     """Whether this is a refused login, which is never tried again by itself."""
     return isinstance(error, _LOGIN)
@@ -75,7 +107,7 @@ def translated(broker: str, error: BaseException, *, what: str = "") -> BrokerEr
     if isinstance(error, _LOGIN):
         return LoginRefused(broker, LOGIN_REFUSED)
     if isinstance(error, _ACCESS):
-        return AccessRefused(broker, f"logged in, but a right is missing{about}")
+        return AccessRefused(broker, f"logged in, but a right is missing: {type(error).message}{about}")
     if isinstance(error, kafka.UnknownTopicOrPartitionError):
         return NotFound(broker, f"there is no such topic{about}")
     if isinstance(error, kafka.InvalidTopicError):
@@ -87,9 +119,24 @@ def translated(broker: str, error: BaseException, *, what: str = "") -> BrokerEr
     if isinstance(error, kafka.InconsistentGroupProtocolError):
         return Conflict(broker, f"the group's members use another protocol or assignor{about}")
     if isinstance(error, _COORDINATOR):
-        return BrokerError(broker, f"the group's coordinator is unknown or starting{about}; asked again by itself")
+        return BrokerError(
+            broker, f"coordinator unknown{about}: nobody answers for the group yet; asked again by itself"
+        )
+    damage = damage_of(error)
+    if damage is not None:
+        return BrokerError(broker, str(damage))
+    if _unreadable(error):
+        return ConnectionLost(broker, f"protocol error: an answer nobody can read{about}")
     if isinstance(error, _SILENT):
         return BrokerUnavailable(broker, f"no answer in time{about}")
     if isinstance(error, _GONE):
         return ConnectionLost(broker, f"no broker of the cluster can be reached{about}")
     return BrokerError(broker, f"{type(error).__name__.removesuffix('Error')}{about}")
+
+
+def _unreadable(error: BaseException) -> bool:
+    """Whether the connection ended because of what came over it, not because it dropped."""
+    if isinstance(error, kafka.CorrelationIdError):
+        return True
+    cause = error.__cause__ if isinstance(error, kafka.KafkaConnectionError) else None
+    return cause is not None and not isinstance(cause, OSError | EOFError)

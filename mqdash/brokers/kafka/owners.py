@@ -28,6 +28,8 @@ class Owners:
     def __init__(self) -> None:
         self.ours: set[str] = set()
         """Ids the coordinators gave to our members: the cluster lists a killed one until its session times out."""
+        self.damaged: set[QueueRef] = set()
+        """Queues in which a member met damaged records: what stands before those is taken one by one."""
         self._last: dict[tuple[QueueRef, int], _Last] = {}
 
     def gone(self, ref: QueueRef, member: str, now_s: float) -> None:

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
     from mqdash.brokers.url import BrokerUrl
 
+_ACK_TIMEOUT = re.compile(r"delivery acknowledgement .*timed out\.(?:.*?(\d+) ms)?", re.DOTALL)
 _LIMIT = re.compile(r"(?:user )?connection limit \(\d+\) is reached")
+_OS_ERROR = re.compile(r"\w*(?:OS|Connection|Timeout|BrokenPipe|SSL\w*)Error\b")
 _NOT_CAUSES = (exceptions.AMQPConnectionError, exceptions.AMQPChannelError)
 
 
@@ -42,6 +44,9 @@ def channel_error(broker: str, error: BaseException) -> BrokerError:
     code, text = error.reply_code, error.reply_text
     if code == 404:
         return NotFound(broker, text)
+    if code == 406 and (late := _ACK_TIMEOUT.search(text)) is not None:
+        limit = f": not acknowledged within {late[1]} ms" if late[1] else ""
+        return BrokerError(broker, f"returned by broker: ack timeout{limit}")
     if code in {405, 406} or (code == 403 and "exclusive use" in text):
         return Conflict(broker, text)
     if code == 403:
@@ -63,11 +68,18 @@ def cause_of(error: BaseException | None) -> str:
     if isinstance(error, exceptions.AMQPHeartbeatTimeout):
         return "no heartbeat from the broker"
     if isinstance(error, exceptions.StreamLostError):
-        text = str(error.args[0]) if error.args else ""
-        if "ConnectionResetError" in text:
-            return "connection reset by the broker"
-        return "the broker closed the socket" if "EOF" in text else text or "the connection dropped"
+        return _stream_lost(str(error.args[0]) if error.args else "")
     return "the connection dropped" if error is None else f"{type(error).__name__}: {error!s}"
+
+
+def _stream_lost(text: str) -> str:
+    """Pika hands over why a socket ended as a text: `Stream connection lost: InvalidFrameError: …`."""
+    if "ConnectionResetError" in text:
+        return "connection reset by the broker"
+    what = text.removeprefix("Stream connection lost: ")
+    if what != text and not _OS_ERROR.match(what):
+        return f"protocol error: what came is no AMQP ({what[:100]})"
+    return "the broker closed the socket" if "EOF" in text else text or "the connection dropped"
 
 
 async def connect_error(url: BrokerUrl, error: BaseException, first_octets: bytes) -> BrokerError:

@@ -47,7 +47,7 @@ def translated(broker: str, error: BaseException, *, what: str = "") -> BrokerEr
     if isinstance(error, BrokerError):
         return error
     if isinstance(error, redis.NoPermissionError):
-        return AccessRefused(broker, f"logged in, but a right is missing{about}")
+        return AccessRefused(broker, f"logged in, but a right is missing (NOPERM){about}")
     if isinstance(error, redis.ResponseError) or code_of(error):
         return _told(broker, error, about)
     return ConnectionLost(broker, f"{cause_of(error)}{about}")
@@ -95,6 +95,8 @@ def cause_of(error: BaseException) -> str:
     """Why a connection is gone."""
     if isinstance(error, TimeoutError | redis.TimeoutError):
         return "no answer in time"
+    if isinstance(error, redis.InvalidResponse | ValueError | LookupError):
+        return "protocol error: the answer is not what Redis speaks"
     text = str(error)
     if "closed by server" in text or isinstance(error, ConnectionResetError):
         return "the broker closed the connection"

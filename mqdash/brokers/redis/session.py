@@ -110,7 +110,7 @@ class Session:
                         await self.connection.send_packed_command(self.connection.pack_commands(commands))
                         for _ in commands:
                             results.append(await self._reply())  # noqa: PERF401 - those before an error count
-            except (RedisError, OSError, TimeoutError) as error:
+            except (RedisError, OSError, TimeoutError, ValueError, LookupError) as error:  # the last two: damaged bytes
                 self._die(cause_of(error))
         return results + [Lost(self.cause or "closed") for _ in range(len(commands) - len(results))]
 
