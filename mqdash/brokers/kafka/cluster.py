@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
     from aiokafka.admin import AIOKafkaAdminClient
 
+log = logging.getLogger(__name__)
+
 _DEAD = "Dead"
 _MOVING = (GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError, GroupLoadInProgressError)
 COORDINATOR_LIMIT_S: Final = 4.0
-log = logging.getLogger(__name__)
-
 """How long a group may be without a coordinator before that is an error: a new cluster makes its offsets topic first."""
 COORDINATOR_EVERY_S: Final = 0.1
 ASKED_PER_NODE: Final = 4
@@ -71,12 +71,12 @@ class Cluster:
         self.admin: Any = admin
         self._reader: Any = reader
         self._asking = asyncio.Lock()
+        self._connections: set[Any] = set()
 
     async def alive(self) -> None:
         """The cheapest question: metadata of no topic at all.
 
         Raises:
-        self._connections: set[Any] = set()
             BrokerError: no broker answers.
         """
         await self._from_any([])
@@ -96,7 +96,7 @@ class Cluster:
 
     async def _from_any(self, topics: list[str] | None) -> Any:
         """Ask a node at random, and when it does not answer another one: a cluster lives on without one of its nodes."""
-        nodes = self._nodes()
+        nodes = max(len(self.admin._client.cluster.brokers()), 1)  # noqa: SLF001 - there is no public list of nodes
         self._tell_dropped()
         async with self.translated():
             for _ in range(ASKED_PER_NODE * nodes if nodes > 1 else 0):
@@ -106,11 +106,6 @@ class Cluster:
                     await asyncio.sleep(ANOTHER_AFTER_S)
             return await self.admin.describe_topics(topics)
 
-    async def ends(self, places: Sequence[TopicPartition]) -> dict[TopicPartition, Ends]:
-        """Start and end of these partitions."""
-        if not places:
-            return {}
-        async with self._asking, self.translated():
     def _tell_dropped(self) -> None:
         """The library opens a dropped connection again by itself, without a word: the log has a line of it (fault 20)."""
         for dropped in [one for one in self._connections if not one.connected()]:
@@ -120,6 +115,11 @@ class Cluster:
         open_now = self.admin._client._conns.values()  # noqa: SLF001 - there is no public list of connections
         self._connections = {one for one in open_now if one.connected()}
 
+    async def ends(self, places: Sequence[TopicPartition]) -> dict[TopicPartition, Ends]:
+        """Start and end of these partitions."""
+        if not places:
+            return {}
+        async with self._asking, self.translated():
             starts = await self._reader.beginning_offsets(places)
             ends = await self._reader.end_offsets(places)
         return {place: Ends(starts[place], ends[place]) for place in places if place in starts and place in ends}
