@@ -12,6 +12,12 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from mqdash.brokers.registry import connector_for
+from mqdash.brokers.url import parse_url
+from mqdash.clock import SystemClock
+from mqdash.model.delivery import Outgoing, Sent
+from mqdash.model.message import Draft, Family, compose
+from mqdash.model.topology import Route
 from tests.conformance.logs import logs_really
 from tests.conformance.logs_kafka import RealLogs
 from tests.support import until
@@ -171,6 +177,25 @@ async def test_K28_a_record_beyond_the_fetch_limits_comes_alone(logs: RealLogs) 
     await logs.produce(b"y" * 100_000)
     limits: dict[str, Any] = {"max_partition_fetch_bytes": 1000, "fetch_max_bytes": 1000}
     assert await _values(logs, **limits) == [b"x" * 100_000, b"y" * 100_000]
+
+
+@pytest.mark.parametrize("topic_config", [{"max.message.bytes": "100000"}])
+@logs_really
+async def test_K28_what_follows_a_record_that_the_broker_refused_is_confirmed(logs: RealLogs) -> None:
+    life = await connector_for(parse_url(f"kafka://{logs.host}"), clock=SystemClock()).connect()
+    try:
+        async with life.publisher(name="p") as publisher:
+
+            async def sent(*sizes: int) -> set[Sent]:
+                batch = [Outgoing(Route(logs.topic, "", 0), compose(Draft(body=b"x" * n), Family.KAFKA)) for n in sizes]
+                return {receipt.sent for receipt in await publisher.send(batch)}
+
+            for sizes in ((10,), (10,) * 90):  # one by one, and in batches of our own
+                assert await sent(*sizes) == {Sent.CONFIRMED}
+                assert await sent(200_000) == {Sent.REFUSED}
+                assert await sent(*sizes) == {Sent.CONFIRMED}
+    finally:
+        await life.close()
 
 
 @logs_really

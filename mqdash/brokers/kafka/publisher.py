@@ -133,7 +133,7 @@ class KafkaPublisher(Link):
                     open_ends = {end for end in open_ends if not end.done()}
         except TimeoutError:
             await self._renew(producer)  # its lanes end with it
-        if any(run.batch.end.done() and isinstance(run.batch.end.result(), _BROKEN) for run in runs):
+        if any(run.batch.end.done() and _leaves_a_gap(run.batch.end.result()) for run in runs):
             await self._renew(producer)
         unproved = _receipt(TimeoutError()) if self.cause is None else Receipt(Sent.UNKNOWN, self.cause)
         receipts = [unproved] * count
@@ -161,7 +161,7 @@ class KafkaPublisher(Link):
         if futures:
             await asyncio.wait(futures, timeout=RECEIPT_LIMIT_S)
         results = [_result(future) for future in futures]
-        if any(isinstance(result, (*_BROKEN, TimeoutError)) for result in results):
+        if any(isinstance(result, TimeoutError) or _leaves_a_gap(result) for result in results):
             await self._renew(producer)
         return results
 
@@ -245,6 +245,11 @@ def _receipts(run: Run) -> list[Receipt]:
         return [_receipt(result)] * count
     partition, offset = result.partition, result.offset + run.first
     return [Receipt(Sent.CONFIRMED, "", f"{partition}/{offset + number}") for number in range(count)]
+
+
+def _leaves_a_gap(result: Any) -> bool:
+    """Whether the next record of that partition would be out of order: the library counts on after a refusal, too."""
+    return isinstance(result, _BROKEN) or (isinstance(result, BaseException) and bool(refusal(result)))
 
 
 def _receipt(result: Any) -> Receipt:
