@@ -379,7 +379,7 @@ def _ended(worker: Worker) -> str:
     record = worker.record
     if record.controls:
         return ""
-    return f"{record.name} is {record.state} and takes no more orders; + in Workers adds another one"
+    return f"{record.name} is {record.state}: it can do nothing any more; + in Workers adds another one"
 
 
 _WORKER_ACTIONS = frozenset({"kill", "hang", "crash", "finish", "pause", "prefetch", "work"})

@@ -131,7 +131,7 @@ class LetterBox:
             checks.append((False, f"{len(back)} have come back {max(x.replays for x in back)} times already"))
         note = family_note(letters[0].delivery.message) if letters else ""
         if note:
-            note += await self._groups_on(homes)
+            note = await self._reaching(note, homes, {letter.origin.group for letter in letters if letter.origin})
         names = sorted({name for letter in letters for name in _stripped(letter)})
         return Plan(
             queue=self.queue,
@@ -162,14 +162,17 @@ class LetterBox:
         told = "" if consumers is None else f", {consumers} consumers"
         return True, f"{place} exists, takes messages{told}"
 
-    async def _groups_on(self, homes: Iterable[Route]) -> str:
-        """`: audit, billing`, the groups known on these topics or streams; "" when nobody knows any."""
+    async def _reaching(self, note: str, homes: Iterable[Route], failed_in: set[str]) -> str:
+        """Whom a replay reaches beside the groups it failed in, by name where any is known."""
         groups: dict[str, None] = {}
         for home in homes:
             page = await self._attachment.life.catalog(prefix=home.destination, limit=50)
             queues = [entity.ref for entity in page.entities if isinstance(entity, Queue)]
             groups |= {ref.group: None for ref in queues if ref.name == home.destination and ref.group}
-        return f": {', '.join(groups)}" if groups else ""
+        others = [group for group in groups if group not in failed_in]
+        if groups and not others:
+            return f"read by {', '.join(groups)}, where it failed, and by no other group"
+        return f"{note}: {', '.join(others)}" if others else note
 
     async def replay(
         self,

@@ -176,9 +176,9 @@ def _path(source: Route | None, origin: QueueRef | None, why: str, delivery: Del
 def family_note(message: Message) -> str:
     """Who else a replay to the origin reaches, in a sentence, or ''."""
     if isinstance(message.native, Record):
-        return "producing to the topic reaches every group on it; groups that succeeded get it again"
+        return "producing to the topic reaches every group on it, also those that succeeded"
     if isinstance(message.native, Entry):
-        return "adding to the stream reaches every group on it; groups that succeeded get it again"
+        return "adding to the stream reaches every group on it, also those that succeeded"
     return ""
 
 

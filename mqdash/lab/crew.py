@@ -83,14 +83,15 @@ class Crew:
         """Tell a rebalance; the first assignment of a partition is none."""
         told = [move for move in moves if move.from_member or move.gap_s is not None]
         if told:
-            gaps_s = [move.gap_s for move in told if move.gap_s is not None]
+            gaps_s = tuple((move.partition, move.gap_s) for move in told if move.gap_s is not None)
             self.emit(
                 Rebalanced(
                     broker=self.broker,
                     at_s=self.clock.now(),
                     queue=queue,
                     moved=tuple((move.partition, move.from_member, move.to_member) for move in told),
-                    gap_s=max(gaps_s, default=None),
+                    gap_s=max((gap_s for _, gap_s in gaps_s), default=None),
+                    gaps_s=gaps_s,
                 )
             )
 

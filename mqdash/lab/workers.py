@@ -143,7 +143,7 @@ class Worker:
 
     def _check_there(self) -> None:
         if self._end is not None:
-            raise MqdashError(f"{self.name} is {self._end} and takes no more orders; + in Workers adds another one")
+            raise MqdashError(f"{self.name} is {self._end}: it can do nothing any more; + in Workers adds another one")
 
     # --- how it stands --------------------------------------------------------------------------------------------
 
@@ -219,7 +219,7 @@ class Worker:
             came_back=self._came_back,
             subscriber=self._declared.family is Family.REDIS_PUBSUB,
             controls=CONTROLS if self._end is None else frozenset(),
-            note="will crash on its next message" if self.crash_on_next and not self._note else self._note,
+            note=self._note or ("will crash on its next message" if self.crash_on_next and self._end is None else ""),
         )
 
     def show(self) -> None:

@@ -245,11 +245,15 @@ class Cancelled(Event, frozen=True, kw_only=True):
 
 
 class Rebalanced(Event, frozen=True, kw_only=True):
-    """A group's partitions moved: for each moved partition who had it and who has it ('' = nobody). `gap_s`: without owner."""
+    """A group's partitions moved: for each moved partition who had it and who has it ('' = nobody).
+
+    `gap_s`: the longest time one of them was without owner, `gaps_s` that of each where it can be told.
+    """
 
     queue: QueueRef
     moved: tuple[tuple[int, str, str], ...]
     gap_s: float | None = None
+    gaps_s: tuple[tuple[int, float], ...] = ()
 
 
 class Claimed(Event, frozen=True, kw_only=True):

@@ -6,12 +6,15 @@ _LONGEST_ID = 16
 
 
 def tag(message_id: str, longest: int | None = _LONGEST_ID) -> str:
-    """`#8102` for a number, else the id itself, cut to `longest` characters (None: whole); `a message` without one."""
+    """`#8102` for a number, else the id itself; `a message` without one.
+
+    Longer than `longest` characters (None: whole) its beginning goes: ids of one producer differ in their ends.
+    """
     if not message_id:
         return "a message"
     if message_id.isdecimal():
         return f"#{message_id}"
-    return message_id if longest is None or len(message_id) <= longest else f"{message_id[: longest - 1]}…"
+    return message_id if longest is None or len(message_id) <= longest else f"…{message_id[1 - longest :]}"
 
 
 def tags(ids: tuple[str, ...], n: int, most: int = 3) -> str:

@@ -10,7 +10,8 @@ from mqdash.model.message import Family
 class Nouns(msgspec.Struct, frozen=True, kw_only=True):
     """The words of one family. Empty = the family has no such thing.
 
-    `held` stands before "messages" ("2 unacked messages"), `giver` before "#12 to W1".
+    `held` stands before `messages` ("2 unacked messages"), `giver` before "#12 to W1". `after_kill`: what the broker does
+    about a worker that went without a goodbye; "" where it is told at once by what happens.
     """
 
     family: str
@@ -21,8 +22,10 @@ class Nouns(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: str
     held: str
     messages: str
+    message: str
     key: str
     worker: str
+    after_kill: str
     giver: str
     acknowledge: str
     retry: str
@@ -40,8 +43,10 @@ NOUNS: dict[Family, Nouns] = {
         in_flight="unacked",
         held="unacked",
         messages="messages",
+        message="message",
         key="routing key",
         worker="consumer",
+        after_kill="",
         giver="broker gave",
         acknowledge="ack",
         retry="nack with requeue, or a copy to the wait ladder and ack",
@@ -57,8 +62,10 @@ NOUNS: dict[Family, Nouns] = {
         in_flight="fetched, uncommitted",
         held="fetched",
         messages="records",
+        message="record",
         key="record key",
         worker="member",
+        after_kill="its partitions are read by nobody until its session times out",
         giver="group gave",
         acknowledge="commit",
         retry="copy to the retry topic, then commit",
@@ -74,8 +81,10 @@ NOUNS: dict[Family, Nouns] = {
         in_flight="pending",
         held="pending",
         messages="entries",
+        message="entry",
         key="key field",
         worker="consumer",
+        after_kill="what it held stays pending until another consumer claims it",
         giver="group gave",
         acknowledge="XACK by its owner",
         retry="one script to the sorted set of due entries",
@@ -91,8 +100,10 @@ NOUNS: dict[Family, Nouns] = {
         in_flight="",
         held="",
         messages="messages",
+        message="message",
         key="",
         worker="subscriber",
+        after_kill="what it held is gone, and nothing said from now on reaches it",
         giver="",
         acknowledge="",
         retry="",

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 _TEXT_SHOWN = 120
 _MOVES_SHOWN = 4
+_AT_ONCE_S = 0.05
+_MILLISECONDS_BELOW_S = 0.95
+_GAP_TOLD_S = 0.1
+"""Partitions that nobody read for less than this were handed over, not left alone."""
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,32 +71,44 @@ def clipped(text: str) -> str:
 
 
 def held(n: int, family: Family) -> str:
-    """`2 unacked messages`, `1 pending message`, `nothing`."""
+    """`2 unacked messages`, `1 pending entry`, `nothing`."""
     if n == 0:
         return "nothing"
-    noun = nouns(family).held
-    return f"{n} {noun}{' ' if noun else ''}message{'' if n == 1 else 's'}"
+    words = nouns(family)
+    return " ".join(word for word in (str(n), words.held, words.message if n == 1 else words.messages) if word)
+
+
+def later(duration_s: float) -> str:
+    """`at once` below a twentieth of a second, else `after 320 ms`, `after 6.4 s`."""
+    if duration_s < _AT_ONCE_S:
+        return "at once"
+    return f"after {duration_s * 1000:.0f} ms" if duration_s < _MILLISECONDS_BELOW_S else f"after {seconds(duration_s)}"
 
 
 def worker_died(event: WorkerDied, family: Family) -> Told:
     """`W3 was killed holding 2 unacked messages`."""
     how = {"killed": "was killed", "crashed": "crashed", "lost": "was lost"}.get(event.how, event.how)
-    more = (f"it held {tags(event.held_ids, event.held)}",) if event.held_ids else ()
+    outlook = nouns(family).after_kill
+    more = (
+        *((f"it held {tags(event.held_ids, event.held)}",) if event.held_ids else ()),
+        *((outlook,) if outlook else ()),
+    )
     text = f"{event.worker} {how} holding {held(event.held, family)}"
     return Told(level="broken", text=text, more=more, subject=event.worker)
 
 
-def given_back(event: HandedOver, family: Family) -> str:
-    """`broker gave #8119 #8120 to W1, 2nd time`."""
+def given_back(event: HandedOver, family: Family, when: str = "") -> str:
+    """`broker gave #8119 #8120 to W1 at once, 2nd time`, with the measured delay since the death."""
     what = tags(event.ids, event.n)
     again = f", {ordinal(event.count)} time" if event.count is not None else ""
     giver = nouns(family).giver
-    return f"{giver} {what} to {event.to_worker}{again}" if giver else f"{what} went to {event.to_worker}{again}"
+    told = f"{giver} {what} to {event.to_worker}" if giver else f"{what} went to {event.to_worker}"
+    return f"{told} {when or later(event.after_s)}{again}"
 
 
 def handed_over(event: HandedOver, family: Family) -> Told:
     """The same as a line of its own, when the death was told long ago."""
-    text = f"{given_back(event, family)}, {seconds(event.after_s)} after {event.from_worker} went"
+    text = given_back(event, family, f"{seconds(event.after_s)} after {event.from_worker} went")
     return Told(level="good", text=text, subject=event.to_worker)
 
 
@@ -162,21 +178,29 @@ def cancelled(event: Cancelled) -> Told:
 
 
 def rebalanced(event: Rebalanced) -> Told:
-    """`clicks-app rebalanced: C3 took p1 from C2, 6.0 s`: how long nobody had it."""
-    took: dict[tuple[str, str], list[str]] = {}
+    """`clicks-app rebalanced: C2 took p0 from C1 and p2 from C3; nobody read p0 for 6.4 s`."""
+    took: dict[str, dict[str, list[str]]] = {}
     for partition, former, owner in event.moved:
-        took.setdefault((owner, former if owner else ""), []).append(f"p{partition}")
-    orphans = took.pop(("", ""), [])
+        took.setdefault(owner, {}).setdefault(former if owner else "", []).append(f"p{partition}")
+    orphans = took.pop("", {}).get("", [])
     parts = [
-        f"{owner} took {' '.join(partitions)}{f' from {former}' if former else ''}"
-        for (owner, former), partitions in took.items()
+        f"{owner} took "
+        + " and ".join(f"{' '.join(moved)}{f' from {former}' if former else ''}" for former, moved in of.items())
+        for owner, of in took.items()
     ]
     more = tuple(parts[_MOVES_SHOWN:][:_MOVES_SHOWN])
     parts = parts[:_MOVES_SHOWN] + ([f"nobody has {' '.join(orphans)}"] if orphans else [])
-    gap = f", {seconds(event.gap_s)}" if event.gap_s is not None else ""
-    text = f"{event.queue.group or event.queue.name} rebalanced: {', '.join(parts) or 'nothing moved'}{gap}"
+    text = f"{event.queue.group or event.queue.name} rebalanced: {', '.join(parts) or 'nothing moved'}{_unread(event)}"
     subject = f"q:{event.queue.name}|{event.queue.group}"
     return Told(level="look" if orphans else "info", text=text, more=more, subject=subject)
+
+
+def _unread(event: Rebalanced) -> str:
+    """Which partitions nobody read, and for how long; nothing of those that were handed over."""
+    if event.gap_s is None or event.gap_s < _GAP_TOLD_S:
+        return ""
+    left_alone = "".join(f" p{partition}" for partition, gap_s in event.gaps_s if gap_s >= _GAP_TOLD_S)
+    return f"; nobody read{left_alone} for {seconds(event.gap_s)}"
 
 
 def claimed(event: Claimed) -> Told:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, assert_never
 from mqdash.model.actors import WorkerRecord, WorkerState
 from mqdash.model.causes import normalised_cause
 from mqdash.model.events import Cancelled, Claimed, Failure, Gap, MovesEnded, Noted, Rebalanced, SettleFailed
+from mqdash.model.nouns import nouns
 from mqdash.model.views import StoryLine, StoryView
 from mqdash.store import sentences
 from mqdash.store.followed import Followed
@@ -143,7 +144,8 @@ class Story:
         if death is None or self._beat.mono_s - death.began_s > MERGED_WITHIN_S:
             self.tell(event, sentences.handed_over(event, family), ("back", event.broker, event.from_worker, event.ids))
             return
-        given = [line for line in death.told.more if not line.startswith("it held ")]
+        outlook = nouns(family).after_kill
+        given = [line for line in death.told.more if not line.startswith("it held ") and line != outlook]
         given = [*given, sentences.given_back(event, family)][-_GIVEN_BACK_SHOWN:]
         told = Told(level=death.told.level, text=death.told.text, more=tuple(given), subject=death.told.subject)
         self._retell(death, told, death.n)

@@ -69,6 +69,7 @@ class Roster:
         self._beat = beat
         self._family_of = family_of
         self._hands: dict[tuple[str, str], Hand] = {}
+        self._pools: dict[tuple[str, str], str] = {}
         self._attending: dict[str, set[str]] = {}
         self._by_queue: dict[tuple[str, QueueRef], list[Hand]] = {}
         self._members: dict[tuple[str, QueueRef], tuple[MemberView, ...]] = {}
@@ -155,9 +156,9 @@ class Roster:
         return hand.record if hand is not None else None
 
     def pool(self, broker: str, name: str) -> str:
-        """The pool of that worker, "" when it is none or not known."""
+        """The pool of that worker, also after it has left: what it published was the pool's. "" when none is known."""
         record = self.record(broker, name)
-        return record.pool if record is not None else ""
+        return record.pool if record is not None else self._pools.get((broker, name), "")
 
     def pool_names(self, broker: str, pool: str) -> list[str]:
         """The names of a pool's workers: those that live, or all that are still shown when none does."""
@@ -220,6 +221,8 @@ class Roster:
         moved = before is None or (before.queue, before.pool) != (record.queue, record.pool)
         hand.record = record
         hand.listed = True
+        if record.pool:
+            self._pools[broker, name] = record.pool
         if record.state in _DEAD:
             self._bury((broker, name), hand, at_s)
         elif hand.died_at_s is not None:

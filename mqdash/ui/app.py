@@ -121,7 +121,7 @@ class MqdashApp(App[int]):
 
     def on_mount(self) -> None:
         """Start the tick and the one that grants wishes."""
-        self.run_worker(self._grant_wishes(), name="wishes", exit_on_error=False)
+        self.run_worker(self._grant_wishes(), name="wishes")
         if self.fps:
             self.run_worker(self._ticker(), name="tick")
 
@@ -232,6 +232,13 @@ class MqdashApp(App[int]):
             self.wish(commands.parse(line, view, broker))
         except InputError as error:
             self.say(failures.in_words(error), bad=True)
+
+    async def watched(self, where: str, job: Awaitable[None]) -> None:
+        """For workers of screens: what fails in one is reported, which Textual does not (F12, fault 67); the app goes on."""
+        try:
+            await job
+        except Exception as error:  # noqa: BLE001 - one broken screen must not take the others with it
+            self.report_failure(where, error)
 
     def open_letters(self, broker: str, queue: QueueRef) -> None:
         """The screen of one dead-letter queue; what it holds it gives back when it closes. Asks where that costs others."""

@@ -198,6 +198,33 @@ async def test_queue_that_cannot_be_opened_says_why(stage: Stage) -> None:
         await until(lambda: isinstance(stage.app.screen, Dashboard))
 
 
+async def test_fault_67_fault_of_our_own_while_opening_is_reported_and_the_app_goes_on(stage: Stage) -> None:
+    async def fail(*_: object) -> None:
+        raise AttributeError("'NoneType' object has no attribute 'letters'")
+
+    stage.control.__dict__["open_letters"] = fail
+    async with stage.running():
+        await stage.press("d")
+        await stage.shows("a fault in mqdash (opening dead letters)")
+        assert stage.app.failures == [
+            "opening dead letters: AttributeError: 'NoneType' object has no attribute 'letters'"
+        ]
+        await stage.press("escape")
+        await until(lambda: isinstance(stage.app.screen, Dashboard))
+
+
+async def test_fault_67_fault_of_our_own_in_a_replay_is_reported(stage: Stage, tmp_path: Path) -> None:
+    async with opened(stage, tmp_path):
+        screen = stage.app.screen
+        assert isinstance(screen, LettersScreen)
+        assert screen.box is not None
+        screen.box.__dict__["plan"] = lambda *_: None  # not even something to wait for
+        await stage.press("r")
+        await stage.shows("a fault in mqdash (moving dead letters)")
+        await stage.press("X")
+        await stage.shows("Discard the selected one")
+
+
 @pytest.mark.parametrize("size", [(1, 1), (60, 20), (80, 24), (200, 60)])
 async def test_any_size_is_survived(stage: Stage, tmp_path: Path, size: tuple[int, int]) -> None:
     async with opened(stage, tmp_path):

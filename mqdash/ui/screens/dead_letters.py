@@ -79,7 +79,7 @@ class LettersScreen(Screen[None]):
         """Open the window in a task; the screen says so meanwhile."""
         self._lay_out()
         self.list.focus()
-        self.run_worker(self._open(), name="open dead letters", exit_on_error=False)
+        self.run_worker(self.app.watched("opening dead letters", self._open()), name="open dead letters")
 
     async def _open(self) -> None:
         try:
@@ -277,7 +277,7 @@ class LettersScreen(Screen[None]):
         else:
             assert callable(work)
             self._busy = True
-            self.run_worker(work(self.box, self.numbers), exit_on_error=False)
+            self.run_worker(self.app.watched("moving dead letters", work(self.box, self.numbers)))
 
     async def _replay(self, box: LetterBox, numbers: list[int]) -> None:
         try:

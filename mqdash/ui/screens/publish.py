@@ -157,7 +157,7 @@ class PublishForm(ModalScreen[None]):
         if made is not None and not self._sending:
             self._sending = True
             self.query_one("#yes", Button).disabled = True
-            self.run_worker(self._publish(*made), exit_on_error=False)
+            self.run_worker(self.app.watched("publishing", self._publish(*made)))
 
     async def _publish(self, route: Route, draft: Draft) -> None:
         wrong = self.query_one("#wrong", Label)

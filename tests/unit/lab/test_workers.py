@@ -87,7 +87,9 @@ async def test_crash_on_next_raises_on_the_next_message_and_loses_nothing() -> N
         in_hand = worker.record.in_flight_ids
         worker.crash_next()
         assert state(worker) == WorkerState.BUSY
+        assert worker.record.note == "will crash on its next message"
         await later(clock, 0.6)
+        assert worker.record.note == ""
         (death,) = story.of(WorkerDied)
         assert state(worker) == WorkerState.CRASHED
         assert (death.how, death.held) == ("crashed", 1)
@@ -286,7 +288,9 @@ async def test_a_dead_worker_refuses_every_order(order: str) -> None:
     async with working(scenario(), RABBIT, clock) as (lab, _, _):
         worker = lab.workers["W2"]
         worker.kill()
-        with pytest.raises(MqdashError, match=r"W2 is killed and takes no more orders; \+ in Workers adds another one"):
+        with pytest.raises(
+            MqdashError, match=r"W2 is killed: it can do nothing any more; \+ in Workers adds another one"
+        ):
             getattr(worker, order)()
         with pytest.raises(MqdashError, match="W2 is killed"):
             worker.set_prefetch(5)

@@ -308,6 +308,18 @@ def test_a_pool_is_called_by_those_that_live() -> None:
     assert "W1–W2" in [node.name for node in scene.nodes().values()]
 
 
+def test_a_worker_that_left_its_pool_becomes_no_producer() -> None:
+    scene = Scene()
+    for n in (1, 2):
+        scene.worker(f"W{n}")
+        scene.publish(by=f"W{n}", to=Route("events.fanout"))
+    scene.apply(WorkerGone, name="W2")
+    scene.pass_s(11)
+    scene.publish(by="W1", to=Route("events.fanout"))
+    assert "W2" not in [row.worker.name for row in scene.view().workers.rows]
+    assert [node.name for node in scene.nodes().values() if node.kind == "producers"] == ["W1"]
+
+
 def test_members_list_of_a_lab_has_no_workers_on_screen() -> None:
     scene = Scene()
     members = Attendant(queue=QueueRef("mqdash.ab12.members"), name="c1", ours=False)

@@ -45,7 +45,7 @@ def test_R24_a_kill_says_what_was_held_and_who_got_it() -> None:
     assert scene.texts() == ["W3 was killed holding 2 unacked messages"]
     hand_over(scene)
     (line,) = scene.story()
-    assert line.more == ("broker gave #8119 #8120 to W1, 2nd time",)
+    assert line.more == ("broker gave #8119 #8120 to W1 after 100 ms, 2nd time",)
     assert (line.level, line.subject) == ("broken", "W3")
 
 
@@ -54,17 +54,36 @@ def test_messages_that_come_back_late_get_a_line_of_their_own() -> None:
     kill(scene)
     scene.pass_s(6.2)
     hand_over(scene, after_s=6.2)
-    assert scene.texts()[0] == "broker gave #8119 #8120 to W1, 2nd time, 6.2 s after W3 went"
+    assert scene.texts()[0] == "broker gave #8119 #8120 to W1 6.2 s after W3 went, 2nd time"
 
 
 @pytest.mark.parametrize(
-    ("family", "noun"),
-    [(Family.KAFKA, "fetched "), (Family.REDIS_STREAMS, "pending "), (Family.REDIS_PUBSUB, "")],
+    ("family", "held", "outlook"),
+    [
+        (Family.KAFKA, "1 fetched record", "its partitions are read by nobody until its session times out"),
+        (Family.REDIS_STREAMS, "1 pending entry", "what it held stays pending until another consumer claims it"),
+        (Family.REDIS_PUBSUB, "1 message", "what it held is gone, and nothing said from now on reaches it"),
+    ],
 )
-def test_each_family_has_its_own_noun(family: Family, noun: str) -> None:
+def test_each_family_has_its_own_nouns_and_says_what_comes_of_a_kill(family: Family, held: str, outlook: str) -> None:
     scene = Scene(topology=None, family=family)
     kill(scene, held=1)
-    assert scene.texts() == [f"W3 was killed holding 1 {noun}message"]
+    assert scene.texts() == [f"W3 was killed holding {held}"]
+    assert scene.story()[0].more == ("it held #8119", outlook)
+    hand_over(scene, after_s=0.01)
+    (given,) = scene.story()[0].more
+    assert given.endswith("to W1 at once, 2nd time")
+
+
+def test_a_rebalance_says_which_partitions_nobody_read() -> None:
+    scene = Scene()
+    moved, gaps_s = ((0, "C1", "C2"), (2, "C3", "C2")), ((0, 6.4), (2, 0.01))
+    scene.apply(Rebalanced, queue=QueueRef("clicks", "clicks-app"), moved=moved, gap_s=6.4, gaps_s=gaps_s)
+    scene.apply(Rebalanced, queue=QueueRef("clicks", "clicks-app"), moved=moved[1:], gap_s=0.01, gaps_s=gaps_s[1:])
+    assert scene.texts() == [
+        "clicks-app rebalanced: C2 took p2 from C3",
+        "clicks-app rebalanced: C2 took p0 from C1 and p2 from C3; nobody read p0 for 6.4 s",
+    ]
 
 
 def test_a_kill_by_the_user_is_told_once_whichever_event_comes_first() -> None:
@@ -206,7 +225,7 @@ def test_other_moments_are_sentences() -> None:
         "W2 put #13 back: Timeout, again in 5.0 s",
         "W2 could not settle #12: the copy was returned",
         "N1 was away for 3.2 s: what ops.* said meanwhile is not kept",
-        "clicks-app rebalanced: C2 took p1 from C3, nobody has p2, 0.2 s",
+        "clicks-app rebalanced: C2 took p1 from C3, nobody has p2; nobody read for 0.2 s",
     ]
 
 
@@ -236,6 +255,7 @@ def test_names_of_groups_and_messages() -> None:
     assert ranged([]) == ""
     assert tags(("1", "2", "3", "4"), 9) == "#1 #2 #3 and 6 more"
     assert tags((), 1) == "1 message"
+    assert tags(("visitors5aaa-4512", "visitors5aaa-4513"), 2) == "…sitors5aaa-4512 …sitors5aaa-4513"
 
 
 def test_a_replay_names_its_messages_and_its_journal() -> None:
