@@ -16,7 +16,7 @@ from mqdash.dead_letters.grouping import by_cause
 from mqdash.dead_letters.letter import Letter
 from mqdash.dead_letters.redrive import LetterOutcome, Moved, Redrive, Report
 from mqdash.errors import MqdashError, Unsupported
-from mqdash.model.events import MovesEnded
+from mqdash.model.events import MovesEnded, Noted
 from mqdash.model.topology import Queue, QueueRef, Route
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class LetterBox:
         self._stack = AsyncExitStack()
         self._lease: Lease | None = None
         self._life: object = None
+        self._told_returned = False
 
     async def open(self, *, limit: int = 200) -> None:
         """Hold up to `limit` letters.
@@ -233,9 +234,22 @@ class LetterBox:
 
     def _lost(self) -> str:
         """Why nothing is held any more, or ''."""
+        if self._lease is not None and self._lease.info.returned:
+            return f"these letters are back in their queue: {self._lease.info.returned}; open them again"
         if self._attachment.link.life is self._life:
             return ""
         return "the connection was lost meanwhile: these letters are back in their queue; open them again"
+
+    def returned(self) -> str:
+        """Why what was held went back by itself, or ''; told in the Story the first time (faults 9, 12)."""
+        if self._lease is None or not self._lease.info.held:
+            return ""
+        why = self._lost()
+        if why and not self._told_returned:
+            self._told_returned = True
+            text = f"{len(self.letters)} dead letters of {self.queue} were returned: {why}"
+            self._emit(Noted(broker=self.broker, at_s=self._clock.now(), text=text, level="look"))
+        return why
 
     def _chosen(self, numbers: Iterable[int]) -> tuple[Letter, ...]:
         wanted = set(numbers)

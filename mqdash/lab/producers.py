@@ -13,7 +13,7 @@ from mqdash.lab.backoff import Backoff
 from mqdash.lab.template import Fields, Template
 from mqdash.model.actors import ProducerRecord, ProducerState
 from mqdash.model.delivery import Outgoing, Receipt, Sent
-from mqdash.model.events import ProducerChanged
+from mqdash.model.events import Noted, ProducerChanged
 from mqdash.model.message import Draft, Family, compose
 from mqdash.model.topology import Route
 
@@ -30,6 +30,8 @@ WINDOW: Final = 2000
 BURST_BATCH: Final = 250
 BACKLOG_S: Final = 1.0
 """What could not be sent for longer than this is not made up for: a rate is an aim, not a debt."""
+REFUSED_TOLD_S: Final = 60.0
+"""A refusal for the same reason is told again after so long."""
 
 
 class Composer:
@@ -98,6 +100,7 @@ class Producer:
         self._open = 0
         self._owed = 0.0
         self._note = ""
+        self._refusal, self._refusal_told_s = "", 0.0
         self._publisher: Publisher | None = None
         self._broken = False
         self._sends: set[asyncio.Task[None]] = set()
@@ -266,7 +269,18 @@ class Producer:
             self._broken = self._broken or receipt.sent is Sent.UNKNOWN
         refused = next((receipt for receipt in receipts if receipt.sent is Sent.REFUSED), None)
         self._note = "" if refused is None else f"refused: {refused.detail}"
+        if refused is not None:
+            self._tell_refused(refused.detail)
         return receipts
+
+    def _tell_refused(self, why: str) -> None:
+        """Say why the broker takes nothing of this producer: a right that is gone, a full queue."""
+        now_s = self._crew.clock.monotonic()
+        if why == self._refusal and now_s - self._refusal_told_s < REFUSED_TOLD_S:
+            return
+        self._refusal, self._refusal_told_s = why, now_s
+        text = f"{self.name} cannot publish: {why}"
+        self._crew.emit(Noted(broker=self._crew.broker, at_s=self._crew.clock.now(), text=text, level="broken"))
 
     def _outgoing(self, to: str, draft: Draft) -> Outgoing:
         # A record's key travels in the record (K2); on AMQP it is the routing key.

@@ -30,6 +30,7 @@ class LeaseInfo(msgspec.Struct, frozen=True, kw_only=True):
     cost: str = ""
     in_one: str = ""  # how copy and removal are one step ("one transaction"); "" when they are two
     returns_left: int | None = None  # a quorum queue drops a message after this many more returns (F1)
+    returned: str = ""  # "" while it holds, or why what it held went back to its queue by itself
 
 
 class LinkState(enum.StrEnum):

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ from mqdash.config import Config
 from mqdash.lab.lab import Lab
 from mqdash.model.actors import ProducerState
 from mqdash.model.broker import LinkState
-from mqdash.model.topology import Topology
+from mqdash.model.topology import QueueRef, Topology
 from mqdash.runtime import Target, lab_target
 from tests.conformance.proxy import Proxy
 from tests.faults.dashboards import Board, board
@@ -124,3 +126,42 @@ async def test_11_R27_a_queue_deleted_under_its_workers_is_said(own: RunningBrok
         await stranger.remove(scope.real_topology(Topology(queues=(orders,))))
         await stranger.close()
         await shown.tells("orders", "deleted", timeout_s=SAID_S)
+
+
+async def test_12_what_is_not_acknowledged_in_time_is_returned_by_the_broker_and_told(
+    own: RunningBroker, tmp_path: Path
+) -> None:
+    limits = (
+        "application:set_env(rabbit, consumer_timeout, {}), application:set_env(rabbit, channel_tick_interval, {})."
+    )
+    await asyncio.to_thread(_control, own, "eval", limits.format(3000, 300))
+    try:
+        async with board([await _lab_on(own.url, "late")], tmp_path) as shown, AsyncExitStack() as closing:
+            await _works(shown)
+            failed = QueueRef("orders.failed")
+            await until(lambda: _waiting(shown, failed), 20, every_s=0.1)
+            box = await shown.runtime.control.open_letters("orders", failed)
+            closing.push_async_callback(box.close)
+            worker = next(iter(_lab(shown).workers.values()))
+            await until(lambda: worker.held_ids)
+            shown.runtime.control.hang("orders", worker.name)
+            consumer: Any = worker._consumer
+            inner = consumer._inner._inner  # below what counts and what names
+            await until(lambda: inner._ended is not None, 15)
+            shown.runtime.control.hang("orders", worker.name)  # it hears of it when it wakes
+            await shown.tells(
+                f"ended {worker.name}'s subscription", "returned by broker: ack timeout: not acknowledged"
+            )
+            await until(box.returned)
+            assert "returned by broker: ack timeout: not acknowledged within 3000 ms" in box.returned()
+            await shown.tells("dead letters of orders.failed were returned", "ack timeout")
+            assert shown.state("orders") is LinkState.UP
+            await _works(shown)
+            assert shown.app.failures == []
+    finally:
+        await asyncio.to_thread(_control, own, "eval", limits.format(1_800_000, 60_000))
+
+
+async def _waiting(shown: Board, ref: QueueRef) -> bool:
+    measured = await shown.attachment("orders").life.measure([ref])
+    return bool(measured and measured[0].waiting)

@@ -16,12 +16,12 @@ from aiokafka import TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
-from mqdash.brokers.kafka.errors import translated
+from mqdash.brokers.kafka.errors import Damage, damage_of, translated
 from mqdash.brokers.kafka.records import delay_s_of, message_of
 from mqdash.brokers.kafka.way import bury, cut, stop
 from mqdash.brokers.kafka.window import Window
 from mqdash.brokers.life import Link
-from mqdash.errors import ConsumerCancelled
+from mqdash.errors import BrokerError, ConsumerCancelled
 from mqdash.model.delivery import Ack, Delivery, Outcome, RecordClaim, Settled
 from mqdash.model.topology import Route
 
@@ -80,7 +80,7 @@ class KafkaConsumer(Link):
         self._polling: asyncio.Task[None] | None = None
         self._settling = asyncio.Lock()
         self._paused = False
-        self._cancelled: ConsumerCancelled | None = None
+        self._over: BrokerError | None = None
         self._changed = asyncio.Event()
 
     @property
@@ -103,8 +103,8 @@ class KafkaConsumer(Link):
         """See `mqdash.brokers.base.Consumer.take`. A cancelled take loses nothing: its poll goes on for the next one."""
         while True:
             self.check()
-            if self._cancelled is not None:
-                raise self._cancelled
+            if self._over is not None:
+                raise self._over
             if self._arrived and not self._paused:
                 return [self._arrived.popleft() for _ in range(min(max(limit, 1), len(self._arrived)))]
             if self._look_again:
@@ -131,9 +131,24 @@ class KafkaConsumer(Link):
         try:
             task.result()
         except KafkaError as error:
-            raise translated(self.life.broker, error, what=str(self.ref)) from None
+            damage = damage_of(error)
+            if damage is None:
+                raise translated(self.life.broker, error, what=str(self.ref)) from None
+            self._meet(damage)
+
+    def _meet(self, damage: Damage) -> None:
+        """Damaged records (fault 23) end this member: with its error the library drops others it had read already.
+
+        The next member starts at the commits, and takes what stands before the damage one by one.
+        """
+        self._owners.damaged.add(self.ref)
+        skip = f"kafka-consumer-groups --group {self.ref.group} --topic {damage.topic}:{damage.partition}"
+        text = f"{damage}; to skip, stop the group and run {skip} --reset-offsets --to-offset {damage.behind} --execute"
+        self._over = BrokerError(self.life.broker, text)
 
     async def _poll(self, room: int) -> None:
+        if self.ref in self._owners.damaged:
+            room = 1
         found = await self._client.getmany(timeout_ms=self._resume_due(), max_records=max(room, 1))
         # No await from here on: the records belong to the assignment of this moment.
         for place, records in found.items():
@@ -275,7 +290,7 @@ class KafkaConsumer(Link):
 
     def cancel(self, cause: str) -> None:
         """The queue is gone: `take` says so from now on."""
-        self._cancelled = ConsumerCancelled(self.life.broker, cause)
+        self._over = ConsumerCancelled(self.life.broker, cause)
         self._wake()
 
     def moved(self) -> Sequence[PartitionMove]:

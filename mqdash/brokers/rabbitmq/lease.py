@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from mqdash.brokers.rabbitmq.consumer import delivery_of
 from mqdash.brokers.rabbitmq.publisher import ConfirmingPublisher
 from mqdash.errors import BrokerError, BrokerUnavailable, Unsupported
@@ -27,6 +29,8 @@ MAX_BYTES: Final = 64 * 2**20
 MIN_RETURNS_LEFT: Final = 2
 DEFAULT_LIMIT_FROM_4: Final = 20
 GET_TIMEOUT_S: Final = 10.0
+LEASE_LIMIT_S: Final = 25 * 60.0
+"""The broker takes back what is unacked for 30 minutes (its default) and closes the channel over it: we are earlier."""
 
 
 class RabbitLease:
@@ -74,7 +78,7 @@ class RabbitLease:
     async def take(self, limit: int, known: Known) -> None:
         """Get up to `limit` letters, 64 MiB of bodies at most."""
         self._channel = await self._link.channel(self)
-        self._channel.on_end = lambda _error: self._answers.put_nowait(False)
+        self._channel.on_end = self._ended
         self._channel.when_get_is_empty(lambda: self._answers.put_nowait(False))
         declared = await self._channel.call("queue_declare", self._queue.name, passive=True)
         if not declared.message_count:
@@ -90,6 +94,22 @@ class RabbitLease:
                 self._link.wire.get(self._channel.number, self._queue.name)
             more = await self._answered(wanted)
         self._info = self._describe(declared.message_count, declared.consumer_count)
+
+    def _ended(self, error: BrokerError) -> None:
+        """The channel is gone: what it still held is back in its queue."""
+        self._answers.put_nowait(False)
+        if self._letters:
+            self._returned(error.text)
+
+    def _returned(self, why: str) -> None:
+        self._info = msgspec.structs.replace(self._info, returned=why)
+
+    async def expire(self, after_s: float) -> None:
+        """Give everything back in place after so long, rather than have the broker end the channel over it (fault 12)."""
+        await asyncio.sleep(after_s)
+        if self._letters and self._channel.is_open:
+            self._returned(f"held for {after_s / 60:g} minutes, given back before the broker's ack timeout")
+            await self.give_back()
 
     async def _answered(self, wanted: int) -> bool:
         """Read that many answers; False when the queue ran empty."""
@@ -154,6 +174,8 @@ class RabbitLease:
         """See `mqdash.brokers.base.Lease.remove`: acks, then a synchronous call on the same channel as the proof."""
         outcomes = [Outcome(Settled.STALE, "not held by this lease any more")] * len(letters)
         acked: dict[int, int] = {}
+        if self._info.returned:
+            return outcomes
         for index, letter in enumerate(letters):
             claim = letter.claim
             if not isinstance(claim, AmqpClaim) or claim.life != self._link.number or not self._channel.is_open:
@@ -214,8 +236,12 @@ async def hold(
                 if left <= 0:
                     await _rescue(life, lease)
                 raise BrokerError(broker, _too_often(queue, left))
-            yield lease
-            left = lease.returns_left
+            expiring = asyncio.create_task(lease.expire(LEASE_LIMIT_S), name=f"lease of {queue}")
+            try:
+                yield lease
+            finally:
+                expiring.cancel()
+            left = left if lease.info.returned else lease.returns_left
             if left is not None:
                 life.known.returns_left[queue.name] = left - 1
         finally:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from mqdash.brokers.rabbitmq.codec import Unsendable, decode_properties, encode_properties
-from mqdash.errors import BrokerError, ConnectionLost, NotFound
+from mqdash.errors import AccessRefused, BrokerError, ConnectionLost, NotFound
 from mqdash.model.delivery import Outgoing, Receipt, Sent
 from mqdash.model.message import Amqp
 from mqdash.model.topology import Route
@@ -300,11 +300,11 @@ class ConfirmingPublisher:
     def _channel_ended(self, error: BrokerError) -> None:
         slots, self._slots = self._slots, {}
         guilty = max(slots, default=0)
-        if isinstance(error, NotFound):
+        if isinstance(error, NotFound | AccessRefused):
             # The broker names the exchange. The last publish to it was certainly not stored, nor was any after it;
-            # an earlier one may have been, before the exchange went.
+            # an earlier one may have been, before the exchange or the right to it went.
             self._exchanges = {""}
-            named = [tag for tag, slot in slots.items() if f"'{slot.outgoing.route.destination}'" in error.text]
+            named = [tag for tag, slot in slots.items() if _named(slot.outgoing.route.destination) in error.text]
             guilty = max(named, default=guilty + 1)
         else:
             guilty += 1
@@ -318,6 +318,11 @@ class ConfirmingPublisher:
         if self._give_up is not None:
             self._give_up.cancel()
             self._give_up = None
+
+
+def _named(exchange: str) -> str:
+    """As the broker's errors name it."""
+    return f"'{exchange or 'amq.default'}'"
 
 
 def _comparable(properties: bytes) -> object:

@@ -135,6 +135,8 @@ class LettersScreen(Screen[None]):
             self.line.say(self.problem, bad=True)
         elif self.box is None:
             self.line.say(safe_text(f"opening {self.queue}…"))
+        elif why := self.box.returned():
+            self.line.say(safe_text(why), bad=True)
         else:
             words = window_words(self.box.info, len(self.box.letters), self.app.now() - self.opened_s)
             self.line.say(words, name=safe_text(str(self.queue)))

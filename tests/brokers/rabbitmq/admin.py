@@ -7,6 +7,7 @@ import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,15 @@ from tests.harness import Target
 
 def ask(target: Target, method: str, path: str, body: object = None) -> None:
     """Send it to `/api` + path; skips the test where there is no API."""
+    _exchange(target, method, path, body)
+
+
+def asked(target: Target, path: str) -> Any:
+    """What `/api` + path answers; skips the test where there is no API."""
+    return json.loads(_exchange(target, "GET", path))
+
+
+def _exchange(target: Target, method: str, path: str, body: object = None) -> bytes:
     if target.management_url is None:
         pytest.skip(f"{target.name} has no management API")
     parts = urllib.parse.urlsplit(target.management_url)
@@ -25,8 +35,9 @@ def ask(target: Target, method: str, path: str, body: object = None) -> None:
         data=None if body is None else json.dumps(body).encode(),
         headers={"Content-Type": "application/json", "Authorization": f"Basic {login}"},
     )
-    with urllib.request.urlopen(request, timeout=10):
-        pass
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        found: bytes = answer.read()
+    return found
 
 
 @contextlib.contextmanager

@@ -101,3 +101,21 @@ async def test_on_a_broker_it_cannot_steer_a_step_says_what_to_do() -> None:
         await later(clock, 0.5)
         (told,) = story.of(Noted)
         assert told.text.startswith("this scenario asks you to restart the broker now")
+
+
+async def test_14_what_a_broker_refuses_is_told_once_with_its_reason() -> None:
+    clock = ManualClock()
+    async with working(scenario(rate_per_s="0"), RABBIT, clock) as (lab, events, _):
+        producer = lab.producers["boss"]
+
+        async def refused(to: str) -> list[str]:
+            receipt = await producer.publish(Draft(body=b"x"), Route(to))
+            assert receipt.sent is Sent.REFUSED
+            return [event.text for event in events.of(Noted)]
+
+        first = await refused("nowhere")
+        assert first
+        assert first[-1].startswith("boss cannot publish: ")
+        assert "nowhere" in first[-1]
+        assert await refused("nowhere") == first
+        assert len(await refused("elsewhere")) == len(first) + 1
