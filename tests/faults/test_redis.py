@@ -15,6 +15,7 @@ from mqdash.brokers.url import parse_url
 from mqdash.clock import SystemClock
 from mqdash.config import Config
 from mqdash.errors import BrokerUnavailable, ConnectionLost, ConsumerCancelled
+from mqdash.model.broker import LinkState
 from mqdash.model.delivery import Ack, DeadLetter, Outgoing, Receipt, Sent, Settled
 from mqdash.model.message import Draft, Family, compose
 from mqdash.model.topology import Destination, Queue, QueueRef, Route, Topology
@@ -280,3 +281,20 @@ def _spin(server: Server) -> None:
 
 def _busy(server: Server) -> bool:
     return "BUSY" in server.cli("PING")
+
+
+async def test_14_37_rights_that_go_in_the_middle_are_told_with_their_reason(server: Server, tmp_path: Path) -> None:
+    await cli(server, "ACL", "SETUSER", "shop", "on", ">geheim", "~*", "&*", "+@all")
+    url = f"redis://shop:geheim@127.0.0.1:{server.port}"
+    target = await asyncio.to_thread(lab_target, "alerts", url, Config(), {}, run="rights", seed=7)
+    async with board([target], tmp_path) as shown:
+        await until(lambda: shown.confirmed("alerts") > 20, 20)
+        await cli(server, "ACL", "SETUSER", "shop", "-xadd")
+        await shown.tells("cannot publish: a right is missing (NOPERM)")
+        await cli(server, "ACL", "SETUSER", "shop", "-xreadgroup")
+        await shown.tells("takes nothing: logged in, but a right is missing (NOPERM)")
+        assert shown.state("alerts") is LinkState.UP
+        before = shown.confirmed("alerts")
+        await cli(server, "ACL", "SETUSER", "shop", "+@all")
+        await until(lambda: shown.confirmed("alerts") > before + 20, 20)
+        assert shown.app.failures == []

@@ -2,7 +2,8 @@
 
 A secure one also has listeners with a certificate of its own making for `localhost` (certificate.pem in its folder): TLS on
 `port + 2`, TLS with a login on `port + 3`, a login without TLS on `port + 6`. The user is `alice` with the password
-`wonder-land`, by PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512.
+`wonder-land`, by PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512. She may do what no ACL forbids; who comes without a login may do
+everything.
 """
 
 import base64
@@ -124,6 +125,9 @@ def _security(instance: Instance) -> tuple[str, ...]:
         "ssl.keystore.type=PEM",
         f"ssl.keystore.location={instance.folder}/keystore.pem",
         "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
+        "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users=User:ANONYMOUS",
+        "allow.everyone.if.no.acl.found=true",
     ]
     for listener in ("sasl_ssl", "sasl_plaintext"):
         start = f"listener.name.{listener}"
