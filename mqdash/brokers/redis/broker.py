@@ -124,7 +124,7 @@ class RedisLife(Life):
         found = await self._session.call("XREVRANGE", queue.name, "+", "-", "COUNT", newest)
         return [
             Delivery(
-                message=message_of(entry_id, fields),
+                message=message_of(entry_id.decode(), fields),
                 queue=queue,
                 route=Route(queue.name),
                 claim=EntryClaim("", entry_id.decode()),

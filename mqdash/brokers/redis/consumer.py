@@ -13,7 +13,7 @@ from mqdash.brokers.redis.entries import message_of, retry_keys, retry_name, unp
 from mqdash.brokers.redis.errors import translated
 from mqdash.brokers.redis.session import Lost
 from mqdash.errors import BrokerError, ConnectionLost
-from mqdash.model.delivery import Delivery, EntryClaim, Outcome, Settled
+from mqdash.model.delivery import Ack, Delivery, EntryClaim, Outcome, Settled
 from mqdash.model.topology import Route
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ LOOK_EVERY_S: Final = 0.05
 SILENCE_LIMIT_S: Final = 4.0
 UNLIMITED: Final = 1000
 _CLAIM_PAGE: Final = 100
+_OVER: Final = frozenset({Settled.SETTLED, Settled.STALE})
 
 
 class StreamConsumer(Link):
@@ -161,13 +162,13 @@ class StreamConsumer(Link):
         return {one: reply[0][3] for one, reply in zip(ids, found, strict=True) if isinstance(reply, list) and reply}
 
     def _delivery(self, entry_id: bytes, fields: list[bytes], *, count: int, idle_s: float | None = None) -> Delivery:
-        claim = EntryClaim(self.name, entry_id.decode())
-        self._held.add((False, claim.entry_id))
+        entry = entry_id.decode()
+        self._held.add((False, entry))
         return Delivery(
-            message=message_of(entry_id, fields),
+            message=message_of(entry, fields),
             queue=self.ref,
             route=self._stream_route,
-            claim=claim,
+            claim=EntryClaim(self.name, entry),
             redelivered=count > 1,
             delivery_count=count,
             idle_s=idle_s,
@@ -228,9 +229,10 @@ class StreamConsumer(Link):
             return [Outcome(Settled.STALE, self.cause)] * len(verdicts)
         outcomes = await self._settler.settle(verdicts)
         for (delivery, _), outcome in zip(verdicts, outcomes, strict=True):
-            if outcome.settled in {Settled.SETTLED, Settled.STALE} and isinstance(delivery.claim, EntryClaim):
+            if outcome.settled in _OVER and isinstance(delivery.claim, EntryClaim):
                 self._held.discard((self._settler.is_retry(delivery), delivery.claim.entry_id))
-        self._look_at_s = 0.0
+        if not all(isinstance(verdict, Ack) for _, verdict in verdicts):
+            self._look_at_s = 0.0  # there may be a retry that is due
         self._changed.set()
         return outcomes
 

@@ -55,9 +55,9 @@ def covers(pattern: str, channel: str) -> bool:
     return fnmatchcase(channel, pattern.replace("[^", "[!"))
 
 
-def message_of(entry_id: bytes, fields: Sequence[bytes]) -> Message:
+def message_of(entry_id: str, fields: Sequence[bytes]) -> Message:
     """An entry as Redis gives it: names and values in turn, order and repeats kept (S2)."""
-    return Message(content=_pairs(fields), native=Entry(entry_id=entry_id.decode()))
+    return Message(content=_pairs(fields), native=Entry(entry_id=entry_id))
 
 
 def fields_of(message: Message) -> list[bytes]:
@@ -90,6 +90,8 @@ def flat(reply: Sequence[Any]) -> dict[str, Any]:
 
 
 def _pairs(fields: Sequence[bytes]) -> tuple[tuple[bytes, bytes], ...]:
+    if len(fields) == 2:  # a body and nothing else
+        return ((fields[0], fields[1]),)
     return tuple(zip(fields[::2], fields[1::2], strict=False))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from hiredis import pack_command
 from redis.asyncio import Connection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -107,7 +108,7 @@ class Session:
             try:
                 if self.cause is None:
                     async with asyncio.timeout(limit_s):
-                        await self.connection.send_packed_command(self.connection.pack_commands(commands))
+                        await self.connection.send_packed_command(list(map(pack_command, commands)))
                         for _ in commands:
                             results.append(await self._reply())  # noqa: PERF401 - those before an error count
             except (RedisError, OSError, TimeoutError, ValueError, LookupError) as error:  # the last two: damaged bytes
