@@ -20,6 +20,8 @@ NAMES = {
     "key_to_text": "from a key to its text on the terminal, quiet and under load",
     "terminal_bytes": "bytes, frames and CPU of the moving dashboard, by size",
     "rabbitmq": "publish with confirms and consume, beside pika and aio-pika",
+    "kafka": "publish with receipts, bursts and consume, beside aiokafka and confluent-kafka",
+    "redis": "streams and channels, beside redis-py and redis-benchmark",
     "store": "events in, views out",
     "drawing": "a frame of the dashboard, without the terminal",
 }

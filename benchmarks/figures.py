@@ -38,6 +38,7 @@ def figure(
     at_most: float | None = None,
     at_least: float | None = None,
     ratio_at_most: float | None = None,
+    ratio_at_least: float | None = None,
     note: str = "",
 ) -> Figure:
     """A figure judged by its budget: in its own unit, or as a ratio to `beside`."""
@@ -49,7 +50,10 @@ def figure(
         budget, ok = f"≥ {at_least:g} {unit}", value >= at_least
     elif ratio_at_most is not None:
         assert ratio is not None, "a ratio needs something to stand beside"
-        budget, ok = f"≤ {ratio_at_most:g}×", ratio <= ratio_at_most
+        budget, ok = f"≤ {ratio_at_most:.3g}×", ratio <= ratio_at_most
+    elif ratio_at_least is not None:
+        assert ratio is not None, "a ratio needs something to stand beside"
+        budget, ok = f"≥ {ratio_at_least:.3g}×", ratio >= ratio_at_least
     return Figure(
         name=name, value=value, unit=unit, reference=reference, beside=beside,
         ratio=ratio, budget=budget, ok=ok, note=note,

@@ -1,24 +1,20 @@
 """Our RabbitMQ adapter beside bare pika and aio-pika: rate and CPU per message, on each RabbitMQ there is.
 
-Every side runs in a process of its own, in shuffled order inside each round, on the same kind of queue (classic, transient),
-with the same body (200 bytes), properties (transient) and window (1,000 unconfirmed). Publishing ends at the last confirm;
-consuming starts with the first delivery of a filled queue. CPU per message is far steadier than the rate; under 1.2x is equal.
+The same kind of queue (classic, transient), body (200 bytes unless said), properties (transient) and window (1,000
+unconfirmed) for all. Publishing ends at the last confirm; consuming starts with the first delivery of a filled queue. CPU per
+message is far steadier than the rate; under 1.2x is equal.
 """
 
-import random
-import secrets
-import subprocess
-import sys
-
-import msgspec
-
-from benchmarks.clients.task import Task, Timing
-from benchmarks.figures import Figure, Options, figure, median
+from benchmarks.clients.task import Task
+from benchmarks.figures import Figure, Options
+from benchmarks.peers import Client, Timings, measured, pair, process, sized
 from tests.harness.targets import targets
 
-OURS, PEERS = "mqdash_client", {"pika_client": "pika", "aio_pika_client": "aio-pika"}
+OURS, PEERS = "mqdash", {"pika": "pika_client", "aio-pika": "aio_pika_client"}
 MESSAGES, MESSAGES_SINGLE = 12_000, 2_000
-TIMEOUT_S = 60.0
+PREFETCHES = (500, 50, 1)
+PUBLISH_CPU = 1 / 1.5
+"""At most this part of what bare pika needs."""
 WORDS = {
     "publish": "publish + confirm, 1,000 open",
     "prefetch 500": "consume, prefetch 500",
@@ -29,57 +25,40 @@ PER_50 = "prefetch 500, ack per 50"
 
 
 def run(options: Options) -> list[Figure]:
-    """All brokers of the harness that are up."""
+    """All brokers of the harness that are up; the sizes on the newest of them."""
     figures: list[Figure] = []
+    clients: dict[str, Client] = {OURS: process("mqdash_client")}
+    clients |= {peer: process(module) for peer, module in PEERS.items()}
+    bare = {name: clients[name] for name in (OURS, "pika")}
+    newest = targets("rabbitmq")[-1]
     for broker in targets("rabbitmq"):
         if not broker.available:
             options.tell(f"  {broker.name} is not measured: {broker.reason}")
             continue
-        figures += _compared(broker.name, _measured(broker.url, options.rounds))
+        task = Task(url=broker.url, queue="", n=MESSAGES, n_single=MESSAGES_SINGLE, prefetches=PREFETCHES)
+        figures += _compared(broker.name, measured(clients, [task], options.rounds)[task])
+        bodies = sized(broker.url, PREFETCHES[0]) if broker == newest else {}
+        by_task = measured(bare, bodies.values(), options.rounds)
+        for size, body in bodies.items():
+            figures += _sized(f"{broker.name}, {size}", f"prefetch {body.prefetches[0]}", by_task[body])
     return figures
 
 
-def _measured(url: str, rounds: int) -> dict[str, dict[str, list[Timing]]]:
-    """Timings by client and work."""
-    clients = [OURS, *PEERS]
-    found: dict[str, dict[str, list[Timing]]] = {client: {} for client in clients}
-    rng = random.Random(1)
-    for _ in range(rounds):
-        rng.shuffle(clients)
-        for client in clients:
-            for work, timing in _client(client, url).items():
-                found[client].setdefault(work, []).append(timing)
-    return found
-
-
-def _client(client: str, url: str) -> dict[str, Timing]:
-    task = Task(url, f"bench.{secrets.token_hex(4)}", MESSAGES, MESSAGES_SINGLE)
-    done = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.clients.{client}", task.url, task.queue, str(task.n), str(task.n_single)],
-        capture_output=True, timeout=TIMEOUT_S, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"{client} failed:\n{done.stderr.decode()[-2000:]}")
-    return msgspec.json.decode(done.stdout, type=dict[str, Timing])
-
-
-def _compared(broker: str, found: dict[str, dict[str, list[Timing]]]) -> list[Figure]:
+def _compared(broker: str, found: dict[str, Timings]) -> list[Figure]:
     figures: list[Figure] = []
-    ours = found[OURS]
     for work, words in WORDS.items():
-        rows = [(peer, found[client][work]) for client, peer in PEERS.items()]
+        rows = [(peer, found[peer][work]) for peer in PEERS]
         if work == "prefetch 500":
-            rows.insert(1, ("pika, ack per 50", found["pika_client"][PER_50]))
+            rows.insert(1, ("pika, ack per 50", found["pika"][PER_50]))
         for peer, theirs in rows:
-            for what, unit, of in (("", "k/s", _rate), (", CPU", "µs", _cpu)):
-                value, beside = median([of(timing) for timing in ours[work]]), median([of(timing) for timing in theirs])
-                figures.append(figure(f"{broker}: {words}{what}", value, unit, reference=peer, beside=beside))
+            budget = PUBLISH_CPU if (work, peer) == ("publish", "pika") else None
+            figures += pair(f"{broker}: {words}", found[OURS][work], peer, theirs, cpu_at_most=budget)
     return figures
 
 
-def _rate(timing: Timing) -> float:
-    return timing.k_per_s
-
-
-def _cpu(timing: Timing) -> float:
-    return timing.cpu_us
+def _sized(where: str, consume: str, found: dict[str, Timings]) -> list[Figure]:
+    ours, bare = found[OURS], found["pika"]
+    return [
+        *pair(f"{where}: {WORDS['publish']}", ours["publish"], "pika", bare["publish"]),
+        *pair(f"{where}: consume, {consume}", ours[consume], "pika", bare[consume]),
+    ]

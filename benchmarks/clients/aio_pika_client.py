@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import aio_pika
 from aio_pika.abc import AbstractExchange, AbstractIncomingMessage
 
-from benchmarks.clients.task import BODY, PREFETCHES, WINDOW, Stopwatch, Task, Timing, report, task
+from benchmarks.clients.task import WINDOW, Stopwatch, Task, Timing, report, task
 
 
 async def main(job: Task) -> dict[str, Timing]:
@@ -14,9 +14,9 @@ async def main(job: Task) -> dict[str, Timing]:
         channel = await connection.channel()
         queue = await channel.declare_queue(job.queue, durable=False)
         timings: dict[str, Timing] = {}
-        for prefetch in PREFETCHES:
+        for prefetch in job.prefetches:
             count = job.count(prefetch)
-            published = await publish(channel.default_exchange, job.queue, count)
+            published = await publish(channel.default_exchange, job.queue, job.body, count)
             timings.setdefault("publish", published)
             async with connection.channel() as consuming:
                 await consuming.set_qos(prefetch_count=prefetch)
@@ -25,17 +25,17 @@ async def main(job: Task) -> dict[str, Timing]:
         return timings
 
 
-async def publish(exchange: AbstractExchange, queue: str, n: int) -> Timing:
+async def publish(exchange: AbstractExchange, queue: str, body: bytes, n: int) -> Timing:
     """`WINDOW` tasks, each waiting for its confirm; ends at the last one."""
     numbers = iter(range(n))
     watch = Stopwatch()
-    await asyncio.gather(*(_send(exchange, queue, numbers) for _ in range(WINDOW)))
+    await asyncio.gather(*(_send(exchange, queue, body, numbers) for _ in range(WINDOW)))
     return watch.stop(n)
 
 
-async def _send(exchange: AbstractExchange, queue: str, numbers: Iterator[int]) -> None:
+async def _send(exchange: AbstractExchange, queue: str, body: bytes, numbers: Iterator[int]) -> None:
     for _ in numbers:
-        message = aio_pika.Message(BODY, delivery_mode=aio_pika.DeliveryMode.NOT_PERSISTENT)
+        message = aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.NOT_PERSISTENT)
         await exchange.publish(message, routing_key=queue, mandatory=False)
 
 

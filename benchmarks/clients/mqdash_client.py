@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 
-from benchmarks.clients.task import BODY, PREFETCHES, WINDOW, Stopwatch, Task, Timing, report, task
+from benchmarks.clients.task import WINDOW, Stopwatch, Task, Timing, report, task
 from mqdash.brokers.base import Broker, Consumer, Publisher
 from mqdash.brokers.registry import connector_for
 from mqdash.brokers.url import parse_url
@@ -24,8 +24,8 @@ async def main(job: Task) -> dict[str, Timing]:
     await broker.declare(topology)
     try:
         timings: dict[str, Timing] = {}
-        for prefetch in PREFETCHES:
-            published = await publish(broker, queue, job.count(prefetch))
+        for prefetch in job.prefetches:
+            published = await publish(broker, queue, job.body, job.count(prefetch))
             timings.setdefault("publish", published)
             timings[f"prefetch {prefetch}"] = await consume(broker, queue, prefetch, job.count(prefetch))
         return timings
@@ -34,20 +34,20 @@ async def main(job: Task) -> dict[str, Timing]:
         await broker.close()
 
 
-async def publish(broker: Broker, queue: QueueRef, n: int) -> Timing:
+async def publish(broker: Broker, queue: QueueRef, body: bytes, n: int) -> Timing:
     """Several senders of batches keep the window full; ends at the last confirm."""
     sizes = iter([BATCH] * (n // BATCH) + ([n % BATCH] if n % BATCH else []))
     async with broker.publisher(name="bench", window=WINDOW) as publisher:
         watch = Stopwatch()
-        await asyncio.gather(*(_send(publisher, queue, sizes) for _ in range(SENDERS)))
+        await asyncio.gather(*(_send(publisher, queue, body, sizes) for _ in range(SENDERS)))
         return watch.stop(n)
 
 
-async def _send(publisher: Publisher, queue: QueueRef, sizes: Iterator[int]) -> None:
+async def _send(publisher: Publisher, queue: QueueRef, body: bytes, sizes: Iterator[int]) -> None:
     route = Route("", queue.name)
     for size in sizes:
         batch = [
-            Outgoing(route, Message(content=BODY, native=Amqp(delivery_mode=1)), mandatory=False) for _ in range(size)
+            Outgoing(route, Message(content=body, native=Amqp(delivery_mode=1)), mandatory=False) for _ in range(size)
         ]
         receipts = await publisher.send(batch)
         assert all(receipt.sent is Sent.CONFIRMED for receipt in receipts)

@@ -7,7 +7,7 @@ from typing import Any
 import pika
 from pika.adapters.asyncio_connection import AsyncioConnection
 
-from benchmarks.clients.task import BODY, PREFETCHES, WINDOW, Stopwatch, Task, Timing, report, task
+from benchmarks.clients.task import WINDOW, Stopwatch, Task, Timing, report, task
 
 ACK_EVERY = 50
 
@@ -17,17 +17,18 @@ async def main(job: Task) -> dict[str, Timing]:
     channel = await _done(lambda done: connection.channel(on_open_callback=done))
     await _done(lambda done: channel.queue_declare(job.queue, durable=False, callback=done))
     timings: dict[str, Timing] = {}
-    for prefetch in PREFETCHES:
-        published = await publish(connection, job.queue, job.count(prefetch))
+    for prefetch in job.prefetches:
+        published = await publish(connection, job.queue, job.body, job.count(prefetch))
         timings.setdefault("publish", published)
         timings[f"prefetch {prefetch}"] = await consume(connection, job.queue, prefetch, job.count(prefetch), 1)
-    await publish(connection, job.queue, job.n)
-    timings["prefetch 500, ack per 50"] = await consume(connection, job.queue, 500, job.n, ACK_EVERY)
+    if 500 in job.prefetches:
+        await publish(connection, job.queue, job.body, job.n)
+        timings["prefetch 500, ack per 50"] = await consume(connection, job.queue, 500, job.n, ACK_EVERY)
     await _done(lambda done: channel.queue_delete(job.queue, callback=done))
     return timings
 
 
-async def publish(connection: AsyncioConnection, queue: str, n: int) -> Timing:
+async def publish(connection: AsyncioConnection, queue: str, body: bytes, n: int) -> Timing:
     """At most `WINDOW` unconfirmed; ends at the last confirm."""
     channel = await _done(lambda done: connection.channel(on_open_callback=done))
     properties = pika.BasicProperties(delivery_mode=1)
@@ -37,7 +38,7 @@ async def publish(connection: AsyncioConnection, queue: str, n: int) -> Timing:
     def more() -> None:
         nonlocal sent
         while sent < n and sent - confirmed < WINDOW:
-            channel.basic_publish("", queue, BODY, properties)
+            channel.basic_publish("", queue, body, properties)
             sent += 1
 
     def on_confirm(frame: Any) -> None:

@@ -8,7 +8,17 @@ from benchmarks.__main__ import NAMES
 from benchmarks.figures import figure, percentile, short
 
 ROOT = Path(__file__).parents[2]
-CLIENTS = ("mqdash_client", "pika_client", "aio_pika_client")
+# Not the one of confluent-kafka: only `make bench` installs that.
+CLIENTS = (
+    "mqdash_client",
+    "pika_client",
+    "aio_pika_client",
+    "kafka_mqdash",
+    "kafka_aiokafka",
+    "redis_mqdash",
+    "redis_bare",
+    "redis_native",
+)
 
 
 def test_every_benchmark_and_client_can_be_imported() -> None:
@@ -24,6 +34,8 @@ def test_a_figure_is_judged_by_its_own_budget() -> None:
     assert figure("first frame", 500, "ms", beside=200, ratio_at_most=2).ok is False
     assert figure("bytes", 501, "KiB/s", beside=10, at_most=500).ok is False
     assert figure("frames", 26.9, "/s", at_least=27).ok is False
+    assert figure("rate", 299, "k/s", beside=100, ratio_at_least=3).ok is False
+    assert figure("rate", 300, "k/s", beside=100, ratio_at_least=3).ok is True
     assert figure("CPU", 40, "%").ok is None
 
 
