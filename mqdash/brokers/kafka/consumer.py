@@ -73,7 +73,7 @@ class KafkaConsumer(Link):
         self._topics: frozenset[str] = frozenset()
         self._look_again = False
         self._assignment = next(_assignments)
-        self._windows: dict[TopicPartition, Window] = {}
+        self._windows: dict[tuple[str, int], Window] = {}  # by TopicPartition, which is such a tuple
         self._arrived: deque[Delivery] = deque()
         self._waiting_for: dict[TopicPartition, float] = {}
         self._moves: list[PartitionMove] = []
@@ -230,7 +230,7 @@ class KafkaConsumer(Link):
         claim = delivery.claim
         if not isinstance(claim, RecordClaim) or claim.assignment != self._assignment:
             return None
-        window = self._windows.get(TopicPartition(claim.topic or self.ref.name, claim.partition))
+        window = self._windows.get((claim.topic or self.ref.name, claim.partition))
         return window if window is not None and window.holds(claim.offset) else None
 
     def _mark(self, delivery: Delivery) -> _Mark | Outcome:
