@@ -266,16 +266,16 @@ CORRECTED = (
     "R35, R37: drop-head of a classic priority queue drops its highest priority first.",
     "R41: 4.0.5 keeps the CC header although a dead-letter key is set (it does not route by it); 3.10.8 takes it off.",
     (
-        "K28: the limit is a batch's: a record alone in one may weigh 72 bytes less than max.message.bytes, its key and headers"
-        " included (4.3). The embedded log did not count head and headers."
+        "R45, R48: what a client claims as first death is overwritten, on 3.10.8 too, unless an x-death comes with it; with an"
+        " x-death and without first-death headers, 3.10.8 never sets them."
+    ),
+    (
+        "K28: the limit is a batch's (4.3): a value alone in one, without key and headers, may have 72 bytes less than"
+        " max.message.bytes. The embedded log counted key and value only."
     ),
     (
         "K33: 4.3 still speaks version 0 of much (Metadata, JoinGroup); gone are Fetch below 4, OffsetCommit and CreateTopics below"
         " 2. Produce below 3 is offered and yet ends the connection."
-    ),
-    (
-        "R45, R48: what a client claims as first death is overwritten, on 3.10.8 too, unless an x-death comes with it; with an"
-        " x-death and without first-death headers, 3.10.8 never sets them."
     ),
 )
 """Where a real broker was not as the rule said; the models and the bodies follow the broker."""
