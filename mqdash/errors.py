@@ -16,6 +16,7 @@ MqdashError
     ├── NotFound               no such vhost, queue, exchange, topic …
     ├── Conflict               it exists with other arguments, or is somebody's own
     ├── ConsumerCancelled      the broker took our subscription away (queue deleted)
+    ├── ConsumerStalled        there is something to take and nothing comes
     └── Unsupported            this broker, or the embedded model, cannot do that
 """
 
@@ -95,6 +96,10 @@ class Conflict(BrokerError):
 
 class ConsumerCancelled(BrokerError):
     """The broker ended the subscription: its queue was deleted or lost (R27)."""
+
+
+class ConsumerStalled(BrokerError):
+    """Nothing came for long though there is something to take: the client is stuck, another one may do better (fault 27)."""
 
 
 class Unsupported(BrokerError):

@@ -18,7 +18,17 @@ if TYPE_CHECKING:
 
     from mqdash.brokers.url import BrokerUrl
     from mqdash.model.broker import BrokerInfo, LeaseInfo
-    from mqdash.model.delivery import Delivery, Measurement, Outcome, Outgoing, PartitionMove, Receipt, Reply, Verdict
+    from mqdash.model.delivery import (
+        Delivery,
+        Measurement,
+        Outcome,
+        Outgoing,
+        PartitionMove,
+        Receipt,
+        RecordsGone,
+        Reply,
+        Verdict,
+    )
     from mqdash.model.message import Message
     from mqdash.model.topology import Page, QueueRef, Route, Topology
 
@@ -98,6 +108,7 @@ class Consumer(Protocol):
         Raises:
             ConnectionLost: this life is over.
             ConsumerCancelled: the broker ended the subscription (R27).
+            ConsumerStalled: there is something to take and nothing comes; a new consumer may do better.
         """
         ...
 
@@ -171,6 +182,15 @@ class TellsMoves(Protocol):
 
     def moved(self) -> Sequence[PartitionMove]:
         """What came to this consumer since the last call: each move is told once, by the new owner; empty when nothing did."""
+        ...
+
+
+@runtime_checkable
+class TellsGone(Protocol):
+    """A consumer of a log that never jumps over records in silence (Kafka, fault 29)."""
+
+    def gone(self) -> Sequence[RecordsGone]:
+        """What could not be read any more since the last call; empty when nothing was."""
         ...
 
 

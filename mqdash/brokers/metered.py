@@ -13,6 +13,7 @@ from mqdash.brokers.base import (
     HoldsDeadLetters,
     KeepsMembers,
     MovesInOne,
+    TellsGone,
     TellsMoves,
     TellsSilence,
 )
@@ -22,6 +23,7 @@ from mqdash.brokers.wrapped import (
     Browses,
     Claims,
     Enrolls,
+    Gone,
     Moves,
     Probes,
     WrappedBroker,
@@ -111,7 +113,7 @@ class MeteredBroker(WrappedBroker):
         async with self._inner.consume(
             queue, name=name, prefetch=prefetch, dead_letter=dead_letter, session_timeout_s=session_timeout_s
         ) as consumer:
-            kind = with_powers(MeteredConsumer, consumer, {CanClaim: Claims, TellsMoves: Moves})
+            kind = with_powers(MeteredConsumer, consumer, {CanClaim: Claims, TellsGone: Gone, TellsMoves: Moves})
             yield kind(consumer, name, grave, self._meter)
 
 

@@ -19,12 +19,14 @@ from mqdash.brokers.base import (
     HoldsDeadLetters,
     KeepsMembers,
     MovesInOne,
+    TellsGone,
     TellsMoves,
     TellsSilence,
 )
 from mqdash.brokers.powers import with_powers
 from mqdash.brokers.wrapped import (
     Claims,
+    Gone,
     Moves,
     Probes,
     WrappedBroker,
@@ -201,7 +203,7 @@ class ScopedBroker(WrappedBroker):
             dead_letter=dead_letter and self._scope.real_route(dead_letter),
             session_timeout_s=session_timeout_s,
         ) as consumer:
-            kind = with_powers(_ScopedConsumer, consumer, {CanClaim: Claims, TellsMoves: Moves})
+            kind = with_powers(_ScopedConsumer, consumer, {CanClaim: Claims, TellsGone: Gone, TellsMoves: Moves})
             yield kind(consumer, self._scope)
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from mqdash.brokers.base import Consumer, Membership, Publisher, Requester, Subscription
     from mqdash.model.broker import BrokerInfo, LeaseInfo
-    from mqdash.model.delivery import Delivery, Measurement, Outcome, PartitionMove, Receipt
+    from mqdash.model.delivery import Delivery, Measurement, Outcome, PartitionMove, Receipt, RecordsGone
     from mqdash.model.message import Message
     from mqdash.model.topology import Page, QueueRef, Topology
 
@@ -122,6 +122,15 @@ class Moves:
 
     def moved(self) -> Sequence[PartitionMove]:
         return self._inner.moved()  # type: ignore[no-any-return]
+
+
+class Gone:
+    """Power of a consumer: TellsGone."""
+
+    _inner: Any
+
+    def gone(self) -> Sequence[RecordsGone]:
+        return self._inner.gone()  # type: ignore[no-any-return]
 
 
 class WrappedSubscription:

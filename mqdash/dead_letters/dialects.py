@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mqdash.dead_letters.letter import Letter, Step
+from mqdash.model.causes import CANNOT_DECODE
 from mqdash.model.message import Amqp, Entry, Message, Record, Wire
 from mqdash.model.topology import QueueRef, Route
 
@@ -36,6 +37,8 @@ def read_letter(number: int, delivery: Delivery) -> Letter:
         key=delivery.key,
         replays=_int(message.header_text("x-mqdash-n")) or 0,
     )
+    if message.undecoded:  # its headers are in there, too
+        return _with(base, {**(_by_name(delivery) or {}), "cause": CANNOT_DECODE, "text": message.undecoded})
     read = _ours(message, delivery) or _x_death(message, delivery, deaths) or _frameworks(message) or _by_name(delivery)
     return base if read is None else _with(base, read)
 

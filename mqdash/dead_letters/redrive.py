@@ -17,6 +17,7 @@ from mqdash.brokers.base import MovesInOne
 from mqdash.dead_letters.copies import replayed_copy
 from mqdash.dead_letters.files import StateUnavailable, archived
 from mqdash.failpoints import failpoint
+from mqdash.model.causes import CANNOT_DECODE
 from mqdash.model.delivery import Outgoing, Sent, Settled
 from mqdash.model.topology import QueueRef, Route
 
@@ -35,6 +36,7 @@ BATCH = 100
 """Copies that may be unconfirmed at once (semantics §2.1, Bulk)."""
 FAILED_IN_A_ROW = 3
 HOMELESS = "nobody tells where it came from; choose a target"
+UNREADABLE = "it is a compressed batch that could not be decoded, not a message"
 
 
 class Moved(enum.StrEnum):
@@ -146,7 +148,10 @@ class Redrive:
     async def _replay_batch(
         self, batch: Sequence[Letter], publisher: Publisher, target: Route | None, bodies: dict[int, bytes]
     ) -> list[LetterOutcome]:
-        routes = [target or letter.home for letter in batch]
+        routes = [
+            None if letter.cause == CANNOT_DECODE and letter.number not in bodies else target or letter.home
+            for letter in batch
+        ]
         outgoing = [
             Outgoing(
                 route=route, message=replayed_copy(letter, self.op, vhost=self.vhost, body=bodies.get(letter.number))
@@ -165,7 +170,7 @@ class Redrive:
         copied: list[Letter] = []
         for letter, route in zip(batch, routes, strict=True):
             if route is None:
-                outcomes[letter.number] = self._skipped(letter, HOMELESS)
+                outcomes[letter.number] = self._skipped(letter, _why_not(letter))
                 continue
             receipt = next(receipts)
             if receipt.sent is Sent.CONFIRMED:
@@ -193,7 +198,7 @@ class Redrive:
     ) -> list[LetterOutcome]:
         """Copy and removal were one step on the broker: there is no moment in which both or neither exist."""
         failpoint("redrive.after_move")
-        outcomes = {letter.number: self._skipped(letter, HOMELESS) for letter in batch}
+        outcomes = {letter.number: self._skipped(letter, _why_not(letter)) for letter in batch}
         for letter, outcome in zip(known, settled, strict=True):
             moved = _ONE_STEP.get(outcome.settled, Moved.UNKNOWN)
             outcomes[letter.number] = self._outcome(letter, moved, outcome.detail if moved is not Moved.DONE else "")
@@ -263,6 +268,10 @@ class Redrive:
 
 
 _ONE_STEP = {Settled.SETTLED: Moved.DONE, Settled.FAILED: Moved.FAILED, Settled.STALE: Moved.SKIPPED}
+
+
+def _why_not(letter: Letter) -> str:
+    return UNREADABLE if letter.cause == CANNOT_DECODE else HOMELESS
 
 
 def _gone(settled: Settled) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mqdash.lab.channels import Channels
 from mqdash.lab.handovers import Handovers
 from mqdash.model.delivery import Sent
-from mqdash.model.events import Rebalanced
+from mqdash.model.events import Noted, Rebalanced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mqdash.lab.ledger import Ledger
     from mqdash.lab.lives import Lives
     from mqdash.lab.workers import Worker
-    from mqdash.model.delivery import Outgoing, PartitionMove, Receipt
+    from mqdash.model.delivery import Outgoing, PartitionMove, Receipt, RecordsGone
     from mqdash.model.events import Event
     from mqdash.model.topology import QueueRef
 
@@ -94,6 +94,17 @@ class Crew:
                     gaps_s=gaps_s,
                 )
             )
+
+    def gone(self, queue: QueueRef, lost: Sequence[RecordsGone]) -> None:
+        """Tell which records nobody of this group can read any more (fault 29)."""
+        for one in lost:
+            text = f"records [{one.first:,}, {one.end:,}) of {one.topic} p{one.partition} are gone: {queue.group}"
+            text += (
+                " had not read them"
+                if one.reads_from >= one.end
+                else f" had read them; the log was cut, it reads again from {one.reads_from:,}"
+            )
+            self.emit(Noted(broker=self.broker, at_s=self.clock.now(), text=text, level="broken"))
 
     def _came_back(self, worker: str, n: int) -> None:
         found = self._workers.get(worker)

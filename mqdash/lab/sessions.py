@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from mqdash.brokers.base import CanClaim, TellsMoves
+from mqdash.brokers.base import CanClaim, TellsGone, TellsMoves
 from mqdash.errors import BrokerError
 from mqdash.lab.handovers import id_of
 from mqdash.model.actors import WorkerState
@@ -16,7 +17,7 @@ from mqdash.model.events import Claimed, SettleFailed
 from mqdash.model.topology import Route
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from mqdash.brokers.base import Consumer, Subscription
     from mqdash.lab.work import Tools, Work
@@ -94,12 +95,14 @@ class ConsumerSession:
         while True:
             self._took(await self._consumer.take(1))  # what had come before the pause is held as well
 
-    def _jobs(self) -> list[Coroutine[None, None, None]]:
-        jobs: list[Coroutine[None, None, None]] = []
+    def _jobs(self) -> list[Callable[[], Coroutine[None, None, None]]]:
+        jobs: list[Callable[[], Coroutine[None, None, None]]] = []
         if isinstance(self._consumer, CanClaim):
-            jobs.append(self._claim(self._consumer))
+            jobs.append(partial(self._claim, self._consumer))
         if isinstance(self._consumer, TellsMoves):
-            jobs.append(self._watch_moves(self._consumer))
+            jobs.append(partial(self._watch_moves, self._consumer))
+        if isinstance(self._consumer, TellsGone):
+            jobs.append(partial(self._watch_gone, self._consumer))
         return jobs
 
     async def _next(self) -> bool:
@@ -253,6 +256,15 @@ class ConsumerSession:
             if moves:
                 self._worker.crew.moved(self._worker.queue, moves)
 
+    async def _watch_gone(self, consumer: TellsGone) -> None:
+        """Hand on what this member could not read any more, also what came to light at the very end."""
+        try:
+            while True:
+                await self._worker.crew.clock.sleep(MOVES_EVERY_S)
+                self._worker.crew.gone(self._worker.queue, consumer.gone())
+        finally:
+            self._worker.crew.gone(self._worker.queue, consumer.gone())
+
 
 class SubscriberSession:
     """A subscriber: nothing to settle, missed is missed (P1)."""
@@ -321,7 +333,7 @@ def _no_proof(ids: Sequence[str]) -> str:
     return f"no proof that {what} {'was' if len(ids) == 1 else 'were'} moved"
 
 
-async def _until_lost(job: Coroutine[None, None, None]) -> None:
+async def _until_lost(job: Callable[[], Coroutine[None, None, None]]) -> None:
     """Run beside the main loop, which is told of a lost connection by its own call."""
     with contextlib.suppress(BrokerError):
-        await job
+        await job()

@@ -11,6 +11,7 @@ import msgspec
 from mqdash.brokers.base import Publisher, Requester
 from mqdash.lab.scenario import UNSENT_RETRY_S
 from mqdash.lab.template import Fields, Template
+from mqdash.model.causes import CANNOT_DECODE
 from mqdash.model.delivery import Ack, Answer, DeadLetter, Delivery, Outgoing, Retry, Sent, Verdict
 from mqdash.model.message import Draft, Family, compose
 from mqdash.model.topology import Route
@@ -108,7 +109,9 @@ class Work:
     async def judge(self, batch: Sequence[Delivery], tools: Tools) -> list[Verdict]:
         """The verdict on each: its calls answered, its follow-ups confirmed, or why not."""
         spec = self._spec
-        if not (spec.poison or spec.expects or self.failure_rate or self._calls or self._events or self._reply):
+        if not any(delivery.message.undecoded for delivery in batch) and not (
+            spec.poison or spec.expects or self.failure_rate or self._calls or self._events or self._reply
+        ):
             return [ACK] * len(batch)
         verdicts: list[Verdict] = []
         drawn: list[dict[str, str]] = []
@@ -129,6 +132,8 @@ class Work:
         return values
 
     def _examined(self, delivery: Delivery, values: dict[str, str]) -> Verdict:
+        if delivery.message.undecoded:
+            return DeadLetter(CANNOT_DECODE, delivery.message.undecoded)
         body = delivery.message.body
         for needle, poison in self._poison:
             if needle in body:

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 from mqdash.brokers.base import CanRequest, CanSubscribe
-from mqdash.errors import BrokerError, ConsumerCancelled, MqdashError, Unsupported
+from mqdash.errors import BrokerError, ConsumerCancelled, ConsumerStalled, MqdashError, Unsupported
 from mqdash.lab.backoff import Backoff
 from mqdash.lab.handovers import id_of
 from mqdash.lab.sessions import ConsumerSession, Crashed, Stuck, SubscriberSession, Unproven
@@ -299,6 +299,10 @@ class Worker:
             self.crew.emit(
                 Cancelled(broker=self.crew.broker, at_s=now_s, queue=self.queue, by=self.name, detail=error.text)
             )
+        except ConsumerStalled as error:
+            self._note = error.text
+            text = f"{self.name} starts over: {error.text}"
+            self.crew.emit(Noted(broker=self.crew.broker, at_s=self.crew.clock.now(), text=text, level="look"))
         except BrokerError as error:
             self._note = error.text
         self.flush()

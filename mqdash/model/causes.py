@@ -8,6 +8,9 @@ import re
 NO_REASON = "rejected (no reason recorded)"
 """What a bare reject says: nothing (look/README)."""
 
+CANNOT_DECODE = "CannotDecode"
+"""A compressed batch that this machine cannot undo (fault 30): its bytes are kept, they are no message."""
+
 _VARYING = re.compile(
     r"""
     "[^"]*" | '[^']*' | `[^`]*`                                                   # quoted data

@@ -177,6 +177,19 @@ class PartitionMove(msgspec.Struct, frozen=True, kw_only=True):
     gap_s: float | None = None
 
 
+class RecordsGone(msgspec.Struct, frozen=True, kw_only=True):
+    """Records [first, end) of a partition that a group should have read next and that are no more (K11, K21).
+
+    `reads_from`: where reading goes on. Before `first` when the log now ends there: it was cut, and is read once more.
+    """
+
+    topic: str
+    partition: int
+    first: int
+    end: int
+    reads_from: int
+
+
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     """Levels and totals of one queue at one moment. None = this broker cannot tell: never 0 by default.
 

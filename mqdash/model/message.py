@@ -60,11 +60,17 @@ class Amqp(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
 
 
 class Record(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="native", tag="record"):
-    """What a Kafka record has beside value and headers. `timestamp_type`: 0 = producer's, 1 = log append time (K25)."""
+    """What a Kafka record has beside value and headers. `timestamp_type`: 0 = producer's, 1 = log append time (K25).
+
+    `undecoded` says why a batch could not be read ("zstd, cannot decode (install …)"): this record then stands for
+    `batch_size` of them, its offset is the last one's, and its value is the batch as the broker keeps it (fault 30).
+    """
 
     key: bytes | None = None
     timestamp_ms: int | None = None
     timestamp_type: int | None = None
+    undecoded: str | None = None
+    batch_size: int | None = None
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="native", tag="entry"):
@@ -103,6 +109,11 @@ class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True):
             return self.content
         body = self.field("body")
         return body if body is not None else b"\n".join(name + b"=" + value for name, value in self.content)
+
+    @property
+    def undecoded(self) -> str:
+        """Why the body is not what was sent but a compressed batch, in words; "" when it is (fault 30)."""
+        return self.native.undecoded or "" if isinstance(self.native, Record) else ""
 
     @property
     def size_bytes(self) -> int:

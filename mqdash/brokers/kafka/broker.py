@@ -6,9 +6,10 @@ import asyncio
 import random
 import uuid
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from mqdash.brokers.kafka import measuring, topics
+from mqdash.brokers.kafka import measuring, stalls, topics, undecoded
 from mqdash.brokers.kafka.ages import Ages
 from mqdash.brokers.kafka.browsing import newest_records
 from mqdash.brokers.kafka.cluster import Cluster
@@ -51,6 +52,7 @@ class KafkaConnector:
     """Opens lives. Knows across them which dead-letter topic a group was declared with, and what our members had."""
 
     def __init__(self, url: BrokerUrl, *, clock: Clock) -> None:
+        undecoded.install()
         self.url = url
         self._clock = clock
         self._graves: dict[QueueRef, Route] = {}
@@ -159,6 +161,7 @@ class KafkaBroker(KafkaLife):
     """A writable life."""
 
     writable = True
+    stall_limit_s = stalls.LIMIT_S
 
     async def declare(self, topology: Topology) -> None:
         """Create topics, and each group's dead-letter and retry topics.
@@ -234,6 +237,8 @@ class KafkaBroker(KafkaLife):
             mover=mover,
             owners=self._owners,
             find_topics=lambda: self._topics_of(queue),
+            find_unread=partial(stalls.unread, self._cluster, queue.group),
+            stall_limit_s=self.stall_limit_s,
         )
         self._members.add(member)
         try:

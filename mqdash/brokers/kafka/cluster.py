@@ -16,8 +16,11 @@ from aiokafka.coordinator.protocol import ConsumerProtocol
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
+    KafkaConnectionError,
     KafkaError,
+    NodeNotReadyError,
     NotCoordinatorForGroupError,
+    RequestTimedOutError,
     for_code,
 )
 
@@ -34,7 +37,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _DEAD = "Dead"
+_REBALANCING = frozenset({"PreparingRebalance", "CompletingRebalance"})
 _MOVING = (GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError, GroupLoadInProgressError)
+_DEAD_NODE = (KafkaConnectionError, NodeNotReadyError, RequestTimedOutError)
 COORDINATOR_LIMIT_S: Final = 4.0
 """How long a group may be without a coordinator before that is an error: a new cluster makes its offsets topic first."""
 COORDINATOR_EVERY_S: Final = 0.1
@@ -96,7 +101,7 @@ class Cluster:
 
     async def _from_any(self, topics: list[str] | None) -> Any:
         """Ask a node at random, and when it does not answer another one: a cluster lives on without one of its nodes."""
-        nodes = max(len(self.admin._client.cluster.brokers()), 1)  # noqa: SLF001 - there is no public list of nodes
+        nodes = self._nodes()
         self._tell_dropped()
         async with self.translated():
             for _ in range(ASKED_PER_NODE * nodes if nodes > 1 else 0):
@@ -151,6 +156,10 @@ class Cluster:
             return None
         return tuple(_member(member) for member in members)
 
+    async def rebalancing(self, group: str) -> bool:
+        """Whether its partitions are being given out anew this moment."""
+        return (await self._asked(group, self._described))[2] in _REBALANCING
+
     async def _offsets(self, group: str) -> dict[TopicPartition, Any]:
         found: dict[TopicPartition, Any] = await self.admin.list_consumer_group_offsets(group)
         return found
@@ -162,19 +171,35 @@ class Cluster:
         return answer
 
     async def _asked(self, group: str, question: Callable[[str], Awaitable[Answer]]) -> Answer:
-        """Ask about a group; while its coordinator moves or starts, ask again (fault 28)."""
+        """Ask about a group; while its coordinator moves, starts or is dead, ask again (fault 28).
+
+        Raises:
+            BrokerError: nobody coordinates it yet: "coordinator unknown".
+        """
+        moving = (*_MOVING, *_DEAD_NODE) if self._nodes() > 1 else _MOVING
+        ends_s = asyncio.get_running_loop().time() + COORDINATOR_LIMIT_S
         async with self.translated(group):
-            for _ in range(round(COORDINATOR_LIMIT_S / COORDINATOR_EVERY_S)):
+            while True:
                 try:
                     return await question(group)
-                except _MOVING:
+                except moving as error:
+                    if asyncio.get_running_loop().time() >= ends_s:
+                        raise GroupCoordinatorNotAvailableError from error
+                    if isinstance(error, _DEAD_NODE):
+                        self.admin._client.force_metadata_update()  # noqa: SLF001 - it asks by its list of nodes
                     await asyncio.sleep(COORDINATOR_EVERY_S)
-            return await question(group)
+
+    def _nodes(self) -> int:
+        return max(len(self.admin._client.cluster.brokers()), 1)  # noqa: SLF001 - there is no public list of nodes
 
     async def groups(self) -> list[str]:
-        """Names of all groups, by name."""
-        async with self.translated():
-            return sorted({found[0] for found in await self.admin.list_consumer_groups()})
+        """Names of all groups, by name: every node is asked for those it coordinates."""
+        found = await self._asked("", self._listed)
+        return sorted({group[0] for group in found})
+
+    async def _listed(self, _: str) -> list[tuple[str, str]]:
+        listed: list[tuple[str, str]] = await self.admin.list_consumer_groups()
+        return listed
 
 
 def places_of(topics: dict[str, int], *names: str) -> list[TopicPartition]:

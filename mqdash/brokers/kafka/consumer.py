@@ -12,29 +12,33 @@ import itertools
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from aiokafka import TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from mqdash.brokers.kafka.errors import Damage, damage_of, translated
 from mqdash.brokers.kafka.records import delay_s_of, message_of
+from mqdash.brokers.kafka.stalls import LIMIT_S, Stall
+from mqdash.brokers.kafka.starts import NOWHERE, Starts
 from mqdash.brokers.kafka.way import bury, cut, stop
 from mqdash.brokers.kafka.window import Window
 from mqdash.brokers.life import Link
-from mqdash.errors import BrokerError, ConsumerCancelled
+from mqdash.errors import BrokerError, ConsumerCancelled, ConsumerStalled
 from mqdash.model.delivery import Ack, Delivery, Outcome, RecordClaim, Settled
 from mqdash.model.topology import Route
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from aiokafka import TopicPartition
 
     from mqdash.brokers.kafka.moving import Mover
     from mqdash.brokers.kafka.owners import Owners
     from mqdash.brokers.life import Life
-    from mqdash.model.delivery import PartitionMove, Verdict
+    from mqdash.model.delivery import PartitionMove, RecordsGone, Verdict
     from mqdash.model.topology import QueueRef
 
 POLL_S: Final = 1.0
+POSITION_LIMIT_S: Final = 0.2
 COMMIT_LIMIT_S: Final = 10.0
 UNLIMITED: Final = 5000
 SETTLED: Final = Outcome(Settled.SETTLED)
@@ -46,9 +50,11 @@ _assignments = itertools.count(1)
 
 
 class KafkaConsumer(Link):
-    """See `mqdash.brokers.base.Consumer` and `TellsMoves`. `prefetch` bounds what was taken and is not settled (0 = 5000).
+    """See `mqdash.brokers.base.Consumer`, `TellsMoves` and `TellsGone`.
 
-    `find_topics` names the queue's topic and its group's retry topics as they are now.
+    `prefetch` bounds what was taken and is not settled (0 = 5000).
+    `find_topics` names the queue's topic and its group's retry topics as they are now. `find_unread` counts what the cluster
+    has for a member with these positions; when that is something and nothing comes for `stall_limit_s`, `take` gives up.
     """
 
     def __init__(
@@ -62,6 +68,8 @@ class KafkaConsumer(Link):
         mover: Mover,
         owners: Owners,
         find_topics: Callable[[], Awaitable[frozenset[str]]],
+        find_unread: Callable[[str, frozenset[str], Mapping[TopicPartition, int | None]], Awaitable[int]],
+        stall_limit_s: float = LIMIT_S,
     ) -> None:
         super().__init__(life, name)
         self.ref = ref
@@ -70,6 +78,10 @@ class KafkaConsumer(Link):
         self._mover = mover
         self._owners = owners
         self._find_topics = find_topics
+        self._find_unread = find_unread
+        self._starts = Starts(client)
+        self._stall_limit_s = stall_limit_s
+        self._stall = Stall(life.clock, stall_limit_s, self._unread)
         self._topics: frozenset[str] = frozenset()
         self._look_again = False
         self._assignment = next(_assignments)
@@ -112,6 +124,7 @@ class KafkaConsumer(Link):
                 self._subscribe(await self._find_topics())
                 continue
             if self._paused or self._room() <= 0:
+                self._stall.moved()
                 self._changed.clear()
                 waiting = asyncio.ensure_future(self._changed.wait())
                 try:
@@ -120,13 +133,40 @@ class KafkaConsumer(Link):
                     waiting.cancel()
                 continue
             await self._poll_once(limit)
+            await self._check_stall()
+
+    async def _check_stall(self) -> None:
+        if self._arrived:
+            self._stall.moved()
+        elif waiting := await self._stall.stuck():
+            text = f"no record for {self._stall_limit_s:g} s though {waiting:,} are there to read; it is opened anew"
+            raise ConsumerStalled(self.life.broker, text)
+
+    async def _unread(self) -> int:
+        """What is there for us, as another client sees it; retries that are not due yet are not."""
+        ours = self._client.assignment()
+        places = [place for place in ours if place not in self._waiting_for]
+        if ours and not places:
+            return 0
+        positions = await asyncio.gather(*(self._position(place) for place in places))
+        return await self._find_unread(self.member_id, self._topics, dict(zip(places, positions, strict=True)))
+
+    async def _position(self, place: TopicPartition) -> int | None:
+        """Where it reads next; None when it does not know, as a stuck one may for ever."""
+        with contextlib.suppress(TimeoutError, KafkaError):
+            async with asyncio.timeout(POSITION_LIMIT_S):
+                return int(await self._client.position(place))
+        return None
 
     async def _poll_once(self, limit: int) -> None:
         if self._polling is None:
             self._polling = asyncio.create_task(self._poll(min(limit, self._room())), name=f"poll {self.name}")
         task = self._polling
-        await asyncio.wait({task, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+        # A poll waits for an assignment as long as it takes, whatever its own limit.
+        await asyncio.wait({task, self._ended}, return_when=asyncio.FIRST_COMPLETED, timeout=2 * POLL_S)
         self.check()
+        if not task.done():
+            return
         self._polling = None
         try:
             task.result()
@@ -149,7 +189,12 @@ class KafkaConsumer(Link):
     async def _poll(self, room: int) -> None:
         if self.ref in self._owners.damaged:
             room = 1
-        found = await self._client.getmany(timeout_ms=self._resume_due(), max_records=max(room, 1))
+        assignment = self._assignment
+        try:
+            found = await self._client.getmany(timeout_ms=self._resume_due(), max_records=max(room, 1))
+        except NOWHERE as error:
+            await self._starts.find(error, ours=lambda: assignment == self._assignment)
+            return
         # No await from here on: the records belong to the assignment of this moment.
         for place, records in found.items():
             self._receive(place, records)
@@ -166,18 +211,18 @@ class KafkaConsumer(Link):
 
     def _receive(self, place: TopicPartition, records: list[Any]) -> None:
         window = self._windows.setdefault(place, Window())
-        delay_s, now_s = delay_s_of(place.topic) if place.topic != self.ref.name else 0.0, self.life.clock.now()
         own_topic = place.topic == self.ref.name
-        route = Route(place.topic, "", place.partition)
+        delay_s, now_s = 0.0 if own_topic else delay_s_of(place.topic), self.life.clock.now()
+        topic, route = "" if own_topic else place.topic, Route(place.topic, "", place.partition)
+        assignment, partition, queue = self._assignment, place.partition, self.ref
         for record in records:
-            due_s = record.timestamp / 1000 + delay_s
-            if delay_s and due_s > now_s:
-                self._hold_back(place, record.offset, due_s)
+            offset = record.offset
+            if delay_s and (due_s := record.timestamp / 1000 + delay_s) > now_s:
+                self._hold_back(place, offset, due_s)
                 return
-            window.give(record.offset)
-            topic = "" if own_topic else place.topic
-            claim = RecordClaim(self._assignment, place.partition, record.offset, topic)
-            self._arrived.append(Delivery(message=message_of(record), queue=self.ref, route=route, claim=claim))
+            window.give(offset)
+            claim = RecordClaim(assignment, partition, offset, topic)
+            self._arrived.append(Delivery(message=message_of(record), queue=queue, route=route, claim=claim))
 
     def _hold_back(self, place: TopicPartition, offset: int, due_s: float) -> None:
         """Not due: read it again when it is. All records of a retry topic wait equally long, so none behind it is due."""
@@ -203,9 +248,7 @@ class KafkaConsumer(Link):
             if self.cause is not None:
                 return [Outcome(Settled.STALE, self.cause)] * len(verdicts)
             failed = await self._move(verdicts)
-            marks: list[_Mark | Outcome] = [
-                failed.get(index) or self._mark(delivery) for index, (delivery, _) in enumerate(verdicts)
-            ]
+            marks = self._marks([delivery for delivery, _ in verdicts], failed)
             self._changed.set()
             problem = await self._commit()
         return [mark if isinstance(mark, Outcome) else _outcome(mark, problem) for mark in marks]
@@ -233,13 +276,21 @@ class KafkaConsumer(Link):
         window = self._windows.get((claim.topic or self.ref.name, claim.partition))
         return window if window is not None and window.holds(claim.offset) else None
 
-    def _mark(self, delivery: Delivery) -> _Mark | Outcome:
-        window = self._window_of(delivery)
-        if window is None:
-            return STALE
-        assert isinstance(delivery.claim, RecordClaim)
-        window.done(delivery.claim.offset)
-        return window, delivery.claim.offset
+    def _marks(self, deliveries: Sequence[Delivery], failed: Mapping[int, Outcome]) -> list[_Mark | Outcome]:
+        """Each is done now, but for those whose copy failed and those that are not ours."""
+        own, present, windows = self.ref.name, self._assignment, self._windows
+        marks: list[_Mark | Outcome] = []
+        for index, delivery in enumerate(deliveries):
+            claim, mark = delivery.claim, STALE
+            if failed and index in failed:
+                mark = failed[index]
+            elif isinstance(claim, RecordClaim) and claim.assignment == present:
+                window = windows.get((claim.topic or own, claim.partition))
+                if window is not None and window.done(claim.offset):
+                    marks.append((window, claim.offset))
+                    continue
+            marks.append(mark)
+        return marks
 
     async def _commit(self) -> Outcome | None:
         """Commit what has grown; None when it is done, else what became of the records it would have covered."""
@@ -297,6 +348,10 @@ class KafkaConsumer(Link):
         """Partitions that came to us since the last call."""
         moves, self._moves = self._moves, []
         return moves
+
+    def gone(self) -> Sequence[RecordsGone]:
+        """See `mqdash.brokers.base.TellsGone`."""
+        return self._starts.gone()
 
     # --- pausing and ending ---
 

@@ -17,6 +17,7 @@ from mqdash.errors import BrokerError, NotFound
 from mqdash.failpoints import failpoint
 from mqdash.model.broker import LeaseInfo
 from mqdash.model.delivery import Outcome, RecordClaim, Settled
+from mqdash.model.message import Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,6 +161,13 @@ def _holds(cursors: dict[TopicPartition, Cursor], letter: Delivery) -> bool:
     return cursor is not None and cursor.holds(letter.claim.offset)
 
 
+def _offsets(letter: Delivery, last: int) -> range:
+    """The letter's own offset; a batch nobody can read has one for each of its records (fault 30)."""
+    native = letter.message.native
+    n = native.batch_size if isinstance(native, Record) else None
+    return range(last - (n or 1) + 1, last + 1)
+
+
 def with_removed(
     cursors: dict[TopicPartition, Cursor], letters: Sequence[Delivery], by: str = ""
 ) -> dict[TopicPartition, Cursor] | None:
@@ -167,6 +175,6 @@ def with_removed(
     offsets: dict[TopicPartition, list[int]] = {}
     for letter in letters:
         assert isinstance(letter.claim, RecordClaim)
-        offsets.setdefault(place_of(letter), []).append(letter.claim.offset)
+        offsets.setdefault(place_of(letter), []).extend(_offsets(letter, letter.claim.offset))
     moved = {place: cursors[place].with_removed(removed, by) for place, removed in offsets.items()}
     return None if any(cursor.metadata() is None for cursor in moved.values()) else moved

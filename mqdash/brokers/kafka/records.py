@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from mqdash.brokers.kafka.undecoded import Undecoded
 from mqdash.brokers.moves import RUNGS, rung_for
 from mqdash.model.message import Message, Record, Wire
 
@@ -42,11 +43,23 @@ def delay_s_of(topic: str) -> float:
 
 
 def message_of(record: Any) -> Message:
-    """A fetched record; a null value (tombstone, K22) becomes an empty body."""
+    """A fetched record; a null value (tombstone, K22) becomes an empty body, a batch nobody can read stays one (fault 30)."""
+    whole = record.checksum if isinstance(record.checksum, Undecoded) else None
     return Message(
         content=record.value if record.value is not None else b"",
         headers=tuple(record.headers),
-        native=Record(key=record.key, timestamp_ms=record.timestamp, timestamp_type=record.timestamp_type),
+        native=Record(key=record.key, timestamp_ms=record.timestamp, timestamp_type=record.timestamp_type)
+        if whole is None
+        else _undecoded(record, whole),
+    )
+
+
+def _undecoded(record: Any, whole: Undecoded) -> Record:
+    return Record(
+        timestamp_ms=record.timestamp,
+        timestamp_type=record.timestamp_type,
+        undecoded=f"{whole.why}: records [{whole.first}, {whole.first + whole.n})",
+        batch_size=whole.n,
     )
 
 

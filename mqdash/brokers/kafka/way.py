@@ -162,12 +162,12 @@ class Way:
             return client
 
     async def member(self, name: str, group: str, *, session_timeout_s: float) -> AIOKafkaConsumer:
-        """A consumer that will be a member of the group; it starts at the earliest record when nothing is committed (K11)."""
+        """A consumer that will be a member of the group; where it starts without a valid offset is its owner's to say (K11)."""
         session_ms = max(int(session_timeout_s * 1000), 1)
         client = AIOKafkaConsumer(
             group_id=group,
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            auto_offset_reset="none",
             isolation_level="read_committed",
             session_timeout_ms=session_ms,
             heartbeat_interval_ms=max(min(session_ms // 3, HEARTBEAT_MS), 1),

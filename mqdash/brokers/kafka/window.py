@@ -24,11 +24,15 @@ class Window:
 
     def holds(self, offset: int) -> bool:
         """Whether it was given out, is not done, and may be settled."""
-        return bool(self.given) and self.given[0] <= offset <= self.given[-1] and offset not in self._done
+        given = self.given
+        return bool(given) and given[0] <= offset <= given[-1] and offset not in self._done
 
-    def done(self, offset: int) -> None:
-        """It is done; `target` may have moved."""
+    def done(self, offset: int) -> bool:
+        """It is done, if it was open; `target` may have moved."""
+        if not self.holds(offset):
+            return False
         self._done.add(offset)
+        return True
 
     def target(self) -> int | None:
         """The offset to commit (the next one to read, K8), or None when the prefix has not grown."""

@@ -156,7 +156,9 @@ def _letter_row(canvas: Canvas, y: int, letter: Letter, widths: tuple[int, ...],
 
 
 def preview(letter: Letter) -> str:
-    """The beginning of the body on one line."""
+    """The beginning of the body on one line, or why it cannot be read."""
+    if letter.delivery.message.undecoded:
+        return letter.delivery.message.undecoded
     return " ".join(letter.delivery.message.body[:400].decode("utf-8", "backslashreplace").split())
 
 
