@@ -75,6 +75,9 @@ async def _greet(
         try:
             octets = await _exchange(host, port, context, hello)
         except (OSError, TimeoutError) as error:
+            # Who waits for the rest of a plain-text line says nothing to TLS, like one who stands still.
+            if isinstance(error, TimeoutError) and not await spoken_on(host, port):
+                raise BrokerUnavailable(url.safe, f"{where} took the connection and said nothing") from None
             raise TlsFailed(url.safe, _tls_cause(error, url, where)) from None
     spoken = protocol_name(octets) or (await spoken_on(host, port) if not octets and context is None else "")
     if spoken == "TLS":
@@ -82,7 +85,8 @@ async def _greet(
     if spoken and spoken != speaks:
         raise WrongProtocol(url.safe, f"{where} speaks {spoken}, not {speaks}; check the port")
     if not octets:
-        raise WrongProtocol(
+        # Silence proves nothing: a broker that stands still answers later, so this is tried again.
+        raise BrokerUnavailable(
             url.safe,
             f"{where} took the connection, but does not answer as {speaks} does; check the port, or whether it is busy",
         )

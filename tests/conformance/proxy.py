@@ -15,7 +15,7 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Proxy:
-    """Forwards to `host:port`; `cut()` drops all connections and refuses new ones, `silence()` forwards nothing more.
+    """Forwards to `host:port`; `cut()` drops all connections and refuses new ones, `silence()` forwards nothing until `speak()`.
 
     `mute()`: what is sent arrives, the answers do not; `muted` counts their bytes.
     `reset()`: all connections end by a reset, new ones are welcome, as after the idle time of a load balancer.
@@ -66,6 +66,10 @@ class Proxy:
 
     def silence(self) -> None:
         self._flowing.clear()
+
+    def speak(self) -> None:
+        """End a silence; what was kept back goes on its way."""
+        self._flowing.set()
 
     def mute(self) -> None:
         self._muted = True

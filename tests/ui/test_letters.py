@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from mqdash.brokers.embedded import connector
@@ -233,3 +234,11 @@ async def test_any_size_is_survived(stage: Stage, tmp_path: Path, size: tuple[in
         await stage.tick(times=10)
         small = size[0] < 80 or size[1] < 24
         assert ("1 Causes" in stage.text()) is not small
+
+
+async def test_12_letters_that_went_back_by_themselves_are_said_on_the_screen(stage: Stage, tmp_path: Path) -> None:
+    async with opened(stage, tmp_path):
+        box = stage.app.screen.box  # type: ignore[attr-defined]
+        box._lease.info = msgspec.structs.replace(box.info, returned="returned by broker: ack timeout")
+        await stage.tick(times=10)
+        await stage.shows("back in their queue: returned by broker: ack timeout", "open them again")

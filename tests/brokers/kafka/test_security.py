@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
@@ -111,7 +112,7 @@ async def _set_right(secure: RunningBroker, topic: str, operation: int, permissi
     await client.start()
     try:
         acl = CreateAclsRequest(TOPIC, topic, LITERAL, f"User:{USER}", "*", operation, permission)
-        answer = await client._send_request(acl)
+        answer: Any = await client._send_request(acl)
         assert [found[0] for found in answer.creation_responses] == [0]
     finally:
         await client.close()
