@@ -119,8 +119,7 @@ class Control:
     def draft_for(self, broker: str, producer: str = "") -> tuple[Route, Draft]:
         """What the publish form starts with: the producer's next message, or an empty JSON body."""
         if producer:
-            found = self._producer(broker, producer)
-            return found.record.route, found.draft()
+            return self._producer(broker, producer).draft()
         routes = self.destinations(broker)
         return (routes[0] if routes else Route("")), Draft(body=b'{"hello": "world"}')
 

@@ -128,9 +128,14 @@ class Producer:
         self._burst_left += max(0, n)
         self.flush()
 
-    def draft(self) -> Draft:
-        """The next message of the template; it is not made again."""
-        return self._composer.draft()[1]
+    def draft(self) -> tuple[Route, Draft]:
+        """The next message of the template and where it goes, no pattern; it is not made again."""
+        to, draft = self._composer.draft()
+        return self._route(to, draft), draft
+
+    def _route(self, to: str, draft: Draft) -> Route:
+        # A record's key travels in the record (K2); on AMQP it is the routing key.
+        return Route(to, draft.key if self._family is Family.RABBITMQ else "")
 
     async def publish(self, draft: Draft, route: Route | None = None) -> Receipt:
         """Publish one message (default route: the producer's own with the draft's key) and wait for its end."""
@@ -283,10 +288,7 @@ class Producer:
         self._crew.emit(Noted(broker=self._crew.broker, at_s=self._crew.clock.now(), text=text, level="broken"))
 
     def _outgoing(self, to: str, draft: Draft) -> Outgoing:
-        # A record's key travels in the record (K2); on AMQP it is the routing key.
-        route = Route(to, draft.key if self._family is Family.RABBITMQ else "")
-        message = compose(draft, self._family)
-        return Outgoing(route, message)
+        return Outgoing(self._route(to, draft), compose(draft, self._family))
 
     def _wait_s(self) -> float:
         """Until the next message is due, between one tick and what a change of rate may wait."""

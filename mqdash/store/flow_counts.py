@@ -222,7 +222,7 @@ class FlowCounts:
 
     def family_to(self, destination: str) -> Family:
         """The family of a destination."""
-        found = self.map.destinations.get(self.map.alias(destination))
+        found = self.map.destinations.get(self.map.alias(destination)) or self.map.first_like(destination)
         return found.family if found is not None else self._links.family(self.broker)
 
     def graves(self) -> tuple[GraveView, ...]:

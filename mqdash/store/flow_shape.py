@@ -50,6 +50,12 @@ class Map:
             return destination
         return next((name for name in self._patterns if channel_matches(name, destination)), destination)
 
+    def first_like(self, pattern: str) -> Destination | None:
+        """The first destination of a pattern that is none itself (`ops.*`): a producer that chooses one per message."""
+        if "*" not in pattern:
+            return None
+        return next((found for name, found in self.destinations.items() if channel_matches(pattern, name)), None)
+
     def only_dead(self, destination: str) -> bool:
         """Whether nothing but dead letters goes through a destination."""
         reached = [target for source, target in self.bindings if source == destination]

@@ -268,7 +268,11 @@ class MqdashApp(App[int]):
         except MqdashError as error:
             self.refuse(broker, error)
             return
-        family = next((found.family for found in self.view.header.brokers if found.name == broker), None)
+        rows = self.view.producers.rows
+        made = [row.family for row in rows if (row.producer.broker, row.producer.name) == (broker, producer)]
+        family = next(
+            iter([*made, *(found.family for found in self.view.header.brokers if found.name == broker)]), None
+        )
         self.push_screen(PublishForm(broker, producer, route, draft, routes, family))
 
     # --- keys of all screens -----------------------------------------------------------------------------------------

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from textual.widgets import Label
 
 from mqdash.model.actors import WorkerState
 from mqdash.model.broker import LinkState
 from mqdash.model.delivery import Sent
 from mqdash.model.events import UserActed
+from mqdash.model.message import Draft, Family
 from mqdash.model.topology import Route
 from mqdash.ui.screens.confirm import Confirm
 from mqdash.ui.screens.dashboard import Dashboard
@@ -255,6 +257,24 @@ async def test_publish_form_sends_what_was_edited(running: Stage) -> None:
     assert (broker, route, by) == ("orders", Route("orders.direct", "order"), "shop")
     assert (draft.body, draft.ttl_s, draft.headers) == (b'{"order": 2}', 1.5, (("tenant", "eu"),))
     await until(lambda: isinstance(running.app.screen, Dashboard))
+
+
+@pytest.mark.parametrize(
+    ("family", "shown", "hidden"),
+    [
+        (Family.KAFKA, "topic key body headers", "priority TTL delay exchange"),
+        (Family.REDIS_STREAMS, "stream key body fields", "priority TTL delay headers"),
+        (Family.REDIS_PUBSUB, "channel body", "priority TTL delay headers fields key"),
+    ],
+)
+async def test_publish_form_has_the_nouns_of_its_family_and_nothing_it_cannot_carry(
+    running: Stage, family: Family, shown: str, hidden: str
+) -> None:
+    form = PublishForm("orders", "shop", Route("orders.direct"), Draft(body=b"{}"), (), family)
+    running.app.push_screen(form)
+    await running.shows("p Publish on orders as shop", *(f"  {word} " for word in shown.split()))
+    labels = {str(label.visual) for label in form.query(Label) if label.region.area}
+    assert labels.isdisjoint(hidden.split())
 
 
 async def test_publish_form_says_what_is_wrong_and_sends_nothing(running: Stage) -> None:

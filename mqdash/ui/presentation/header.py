@@ -161,7 +161,7 @@ def _totals(canvas: Canvas, totals: TotalsView) -> None:
     grows = (totals.waiting_trend_per_s or 0) > 0
     x = _field(canvas, x, literal("waiting"), texts.count(totals.waiting), 5, theme.strong)
     if wide:
-        x = canvas.put(x + 1, 1, left(trend, 7), theme.look if grows else theme.middle)
+        x = canvas.put(x + 1, 1, left(trend, 8), theme.look if grows else theme.middle)
     x = _field(
         canvas,
         x + gap,

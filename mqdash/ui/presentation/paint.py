@@ -125,6 +125,17 @@ def middle_cut(text: SafeText, width: int) -> SafeText:
     return fit(text, head + 1) + SafeText("".join(tail))
 
 
+def end_cut(text: SafeText, width: int) -> SafeText:
+    """The text in at most `width` cells, without its beginning: ids of one producer differ in their ends."""
+    cells = cells_of(text)
+    if len(cells) <= width or width < 2:
+        return fit(text, width)
+    kept = cells[len(cells) - width + 1 :]
+    while kept and kept[0] == "":
+        kept = kept[1:]  # half of a wide character
+    return SafeText(ELLIPSIS + "".join(kept))
+
+
 def right(text: SafeText, width: int) -> SafeText:
     """Right-aligned in a column of fixed width."""
     text = fit(text, width)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from rich.cells import cell_len
+
 from mqdash.model.actors import WorkerState
 from mqdash.safe_text import SafeText, literal, safe_text
 from mqdash.ui.presentation import texts
@@ -21,7 +23,7 @@ from mqdash.ui.presentation.lists import (
     pane,
     shown_first,
 )
-from mqdash.ui.presentation.paint import Canvas, Drawn, Hit, Look, Subject, cat, right, window
+from mqdash.ui.presentation.paint import Canvas, Drawn, Hit, Look, Subject, cat, end_cut, right, window
 
 if TYPE_CHECKING:
     from rich.style import Style
@@ -41,6 +43,7 @@ _GLYPHS: Final = {
     WorkerState.STUCK: literal("!"),
     WorkerState.GONE: literal("–"),
 }
+_LEAST_BAR: Final = 5
 _DEAD: Final = frozenset({WorkerState.KILLED, WorkerState.CRASHED, WorkerState.GONE})
 _QUIET: Final = frozenset({WorkerState.PAUSED, WorkerState.STARTING})
 
@@ -126,7 +129,8 @@ def _draw(canvas: Canvas, y: int, row: WorkerView, look: Look, *, names: int, li
     )
     if worker.current_id and worker.state not in _DEAD and stop - 8 - x > 5:
         again = worker.current_attempt > 1
-        mark = texts.ident(worker.current_id) + safe_text(f" ×{worker.current_attempt}" if again else "")
+        times = safe_text(f" ×{worker.current_attempt}" if again else "")
+        mark = cat(end_cut(texts.ident(worker.current_id), stop - 9 - x - len(times)), times)
         canvas.put_right(min(start, stop - 7) - 1, y, mark, theme.look if again else theme.middle, width=stop - 9 - x)
     if lines < 2 or y + 1 >= canvas.height - 1:
         return
@@ -136,8 +140,13 @@ def _draw(canvas: Canvas, y: int, row: WorkerView, look: Look, *, names: int, li
 def _second(canvas: Canvas, y: int, row: WorkerView, look: Look, style: Style) -> None:
     theme, worker = canvas.theme, row.worker
     stop = canvas.width - 2
-    bar = 8 if canvas.width < 40 else 12
     held = _held(row)
+    place = safe_text(worker.queue.group or worker.queue.name)
+    widest = (
+        2 * len(texts.short(worker.prefetch)) + 1 if worker.prefetch else 5
+    )  # as wide as held may get: nothing jumps
+    bar = 8 if canvas.width < 40 else 12
+    bar = max(min(bar, stop - 4 - cell_len(place) - widest - 2), _LEAST_BAR)
     limit = stop
     if worker.state not in _DEAD and not worker.subscriber and worker.expected_s is not None:
         limit = stop - bar - 1
@@ -149,7 +158,7 @@ def _second(canvas: Canvas, y: int, row: WorkerView, look: Look, style: Style) -
         canvas.put(4, y, safe_text(worker.note), theme.dim if worker.foreign else theme.look, width=limit - 4)
         return
     room = limit - 4 - len(held) - 1
-    x = canvas.put(4, y, safe_text(worker.queue.group or worker.queue.name), theme.dim, width=max(room, 0))
+    x = canvas.put(4, y, place, theme.dim, width=max(room, 0))
     x = canvas.put(x + 1, y, held, theme.middle)
     if row.error_rate and x + 10 < limit:
         canvas.put(x + 2, y, safe_text(f"✗ {texts.percent(row.error_rate)}"), theme.look, width=limit - x - 2)

@@ -35,9 +35,12 @@ NOUNS = {
     Family.REDIS_PUBSUB: literal("channel"),
 }
 
+HEADERS = {family: literal("fields") if family is Family.REDIS_STREAMS else literal("headers") for family in Family}
+"""An entry of a stream has no headers: they are fields beside the body."""
+
 
 class PublishForm(ModalScreen[None]):
-    """Stays open until the message was published or escape."""
+    """Stays open until the message was published or escape. Shows what a message of this family can carry, and no more."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "Cancel", show=False),
@@ -66,18 +69,23 @@ class PublishForm(ModalScreen[None]):
             box.border_subtitle = literal("ctrl+s publishes · tab next field · esc cancels")
             yield self._row(NOUNS[self._family], self._target(route.destination))
             key = route.key if self._family is Family.RABBITMQ else draft.key
-            yield self._row(literal("key"), Input(safe_text(key), id="key", compact=True))
+            with_key = self._row(literal("key"), Input(safe_text(key), id="key", compact=True))
+            with_key.display = self._family is not Family.REDIS_PUBSUB
+            yield with_key
             yield Horizontal(
                 Label(literal("body"), classes="label", markup=False),
                 TextArea(body_text(draft.body), id="body", compact=True, read_only=not is_editable(draft.body)),
                 id="body-row",
             )
-            yield Horizontal(
-                Label(literal("headers"), classes="label", markup=False),
+            headers = Horizontal(
+                Label(HEADERS[self._family], classes="label", markup=False),
                 TextArea(headers_text(draft.headers), id="headers", compact=True),
                 id="headers-row",
             )
-            with Horizontal(classes="line gap"):
+            headers.display = self._family is not Family.REDIS_PUBSUB
+            yield headers
+            with Horizontal(classes="line gap") as times:
+                times.display = self._family is Family.RABBITMQ
                 yield Label(literal("priority"), classes="label", markup=False)
                 priority = "" if draft.priority is None else str(draft.priority)
                 yield Input(priority, id="priority", compact=True, classes="short", placeholder="0-255")

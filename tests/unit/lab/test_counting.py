@@ -84,7 +84,7 @@ async def test_what_is_missing_behind_what_still_waits_is_lost_whatever_the_rule
     async with working(plan("ttl_s=60 max_length=1000", rate_per_s="0"), RABBIT, clock) as (lab, _, _):
         lab.producers["boss"].burst(10)
         await later(clock, 0.5)
-        lab.ledger.confirmed(Route("work", "job"), lab.producers["boss"].draft().id)  # confirmed, and nowhere
+        lab.ledger.confirmed(Route("work", "job"), lab.producers["boss"].draft()[1].id)  # confirmed, and nowhere
         result = await counted(lab, clock, tells=False)
         assert (row(result).waiting, row(result).expired, row(result).dropped, result.lost) == (10, 0, 0, 1)
 

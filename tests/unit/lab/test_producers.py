@@ -1,6 +1,9 @@
 """Producers on the embedded RabbitMQ in virtual time: rate, burst, single messages, alarms."""
 
+import asyncio
+
 from mqdash.clock import ManualClock
+from mqdash.lab.scenario_file import load_scenario
 from mqdash.model.delivery import Sent
 from mqdash.model.events import Noted
 from mqdash.model.message import Draft
@@ -55,8 +58,8 @@ async def test_one_message_by_hand_gets_its_receipt() -> None:
     clock = ManualClock()
     async with working(scenario(rate_per_s="0"), RABBIT, clock) as (lab, _, _):
         producer = lab.producers["boss"]
-        draft = producer.draft()
-        assert draft.id == "boss-1"
+        route, draft = producer.draft()
+        assert (route, draft.id) == (Route("work", "job"), "boss-1")
         assert (await producer.publish(draft)).sent is Sent.CONFIRMED
         lost = await producer.publish(Draft(body=b"x", id="mine"), Route("work", "nowhere"))
         assert lost.sent is Sent.RETURNED
@@ -64,6 +67,17 @@ async def test_one_message_by_hand_gets_its_receipt() -> None:
         await later(clock, 0.2)
         counts = lab.ledger.counts(JOBS)
         assert (counts.published, counts.done) == (1, 1)
+
+
+async def test_the_next_message_has_a_place_of_its_own_where_a_template_chooses_it() -> None:
+    async with working(await asyncio.to_thread(load_scenario, "alerts"), "embedded://redis", ManualClock()) as (
+        lab,
+        _,
+        _,
+    ):
+        route, draft = lab.producers["ops"].draft()
+        assert route in {Route("ops.deploy"), Route("ops.alarm")}
+        assert f'"area": "{route.destination.removeprefix("ops.")}"'.encode() in draft.body
 
 
 async def test_without_a_connection_nothing_is_sent_and_it_says_so() -> None:

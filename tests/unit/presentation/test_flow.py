@@ -22,25 +22,25 @@ from tests.unit.presentation.sample import alerts_flow, clicks_flow, edge, membe
 ORDERS_BOXED = """\
 ╭─ 2 Flow ──────────────────────────────── orders · rabbitmq ──╮
 │                                                              │
-│                             order ╭ orders ───────╮  ✗ W3    │
-│ ▶ shop ────▶◆ orders.direct ─────▶│██████████▎░░░░│─┬▶ W1    │
-│               direct  118/s       ╰ +2/s ──── 412 ╯ ╰▶ W2    │
-│                                       ╎ ✗ 3/min, rejected    │
-│             ╭╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╯                      │
-│             ▼                     ╭ orders.failed ╮          │
-│             ◆ orders.dlx ╌╌╌╌╌╌╌╌▶│█░░░░░░░░░░░░░░│   d open │
-│                                   ╰─────────── 12 ╯          │
+│                              order ╭ orders ───────╮  ✗ W3   │
+│ ▶ shop ────▶◆ orders.direct ──────▶│██████████▎░░░░│─┬▶ W1   │
+│               direct  118/s        ╰ +2/s ──── 412 ╯ ╰▶ W2   │
+│                                        ╎ ✗ 3/min, rejected   │
+│             ╭╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╯                     │
+│             ▼                      ╭ orders.failed ╮         │
+│             ◆ orders.dlx ╌╌╌╌╌╌╌╌╌▶│█░░░░░░░░░░░░░░│   d open│
+│                                    ╰─────────── 12 ╯         │
 │                                                              │
-│                                   ╭ notifications ╮          │
-│ ● W1–W3 ───▶◆ events.fanout ──┬──▶│▏░░░░░░░░░░░░░░│──▶ N1    │
-│               fanout  94/s    │   ╰──────────── 3 ╯          │
-│                               │   ╭ analytics ────╮          │
-│                               ╰──▶│░░░░░░░░░░░░░░░│──▶ A1 ◉  │
-│                                   ╰──────────── 0 ╯          │
+│                                    ╭ notifications ╮         │
+│ ● W1–W3 ───▶◆ events.fanout ───┬──▶│▏░░░░░░░░░░░░░░│──▶ N1   │
+│               fanout  94/s     │   ╰──────────── 3 ╯         │
+│                                │   ╭ analytics ────╮         │
+│                                ╰──▶│░░░░░░░░░░░░░░░│──▶ A1 ◉ │
+│                                    ╰──────────── 0 ╯         │
 │                                                              │
-│                           order.# ╭ logs ─────────╮          │
-│ ● W1–W3 ───▶◆ logs.topic ────────▶│███░░░░░░░░░░░░│──▶ L1    │
-│               topic  210/s        ╰ −5/s ───── 41 ╯          │
+│                            order.# ╭ logs ─────────╮         │
+│ ● W1–W3 ───▶◆ logs.topic ─────────▶│███░░░░░░░░░░░░│──▶ L1   │
+│               topic  210/s         ╰ −5/s ───── 41 ╯         │
 │                                                              │
 │ ▶ shop ◀──▶ rpc.inventory reply in 4 ms  p99 11 ms           │
 ╰──────────────────────────────────────────────────────────────╯
@@ -65,22 +65,22 @@ CLICKS = """\
 ╭─ 2 Flow ─────────────────────────────────── clicks · kafka ──╮
 │                                                              │
 │                                                              │
-│                                     ╭ clicks-app ──╮         │
-│                                     │ 0 █▎░░░░░░░░░│ ╭▶ C1   │
-│ ▶ visitors ───▶◆ clicks ───────────▶│ 1 █▏░░░░░░░░░│─┼▶ C2   │
-│                  topic  800/s       │ 2 ███████████│ ╰▶ C3   │
-│                                     ╰─────── 1,456 ╯         │
+│                                      ╭ clicks-app ──╮        │
+│                                      │ 0 C1 ▉░░░░░░░│ ╭▶ C1  │
+│ ▶ visitors ───▶◆ clicks ────────────▶│ 1 C2 ▉░░░░░░░│─┼▶ C2  │
+│                  topic  800/s        │ 2 –  ████████│ ╰▶ C3  │
+│                                      ╰─── lag 1,456 ╯        │
 ╰──────────────────────────────────────────────────────────────╯
 """
 ALERTS = """\
 ╭─ 2 Flow ─────────────────────────────────── alerts · redis ──╮
 │                                                              │
-│                                     ╭ pager ───────╮         │
-│ ▶ sensors ───▶◆ alerts ────────────▶│████▋▒▒░░░░░░░│─┬▶ P1   │
-│                 stream  40/s        ╰────────── 40 ╯ ╰▶ P2   │
+│                                      ╭ pager ───────╮        │
+│ ▶ sensors ──▶◆ alerts ──────────────▶│████▋▒▒░░░░░░░│─┬▶ P1  │
+│                stream  40/s          ╰────────── 40 ╯ ╰▶ P2  │
 │                                                              │
-│ ▶ ops ───────▶◆ ops.* ────────────────────────────────▶ O1   │
-│                 channel  1/s                                 │
+│ ▶ ops ──────▶◆ ops.* ──────────────────────────────────▶ O1  │
+│                channel  1/s                                  │
 ╰──────────────────────────────────────────────────────────────╯
 """
 
@@ -105,6 +105,48 @@ def text(*flows: FlowView, **more: Any) -> str:
 )
 def test_the_picture_of_a_scenario(flow: FlowView, size: tuple[int, int], expected: str) -> None:
     assert text(flow, size=size) == expected
+
+
+def test_partitions_have_their_owner_and_their_lag_where_there_is_room() -> None:
+    rows = text(clicks_flow(), size=(118, 9)).splitlines()
+    partitions = [row.split("│")[2].split() for row in rows if " C1 " in row or " C2 " in row or " –  " in row]
+    assert [(cells[0], cells[1], cells[-1]) for cells in partitions] == [
+        ("0", "C1", "131"),
+        ("1", "C2", "125"),
+        ("2", "–", "1,200"),
+    ]
+    assert "lag 1,456" in rows[7]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "trend_per_s", "edge_says"), [(5336, 1360.0, "5,336"), (12, 1360.0, "+1.36k/s 12")]
+)
+def test_a_box_writes_its_level_whole_and_its_trend_only_beside_it(
+    waiting: int, trend_per_s: float, edge_says: str
+) -> None:
+    flow = orders_flow()
+    nodes = tuple(
+        msgspec.structs.replace(node, depth=waiting, trend_per_s=trend_per_s) if node.id == "q:orders|" else node
+        for node in flow.nodes
+    )
+    row = text(msgspec.structs.replace(flow, nodes=nodes), size=(64, 24)).splitlines()[4]
+    assert " ".join(row.partition("╰")[2].partition("╯")[0].replace("─", " ").split()) == edge_says
+
+
+def test_what_goes_through_a_channel_is_told_whole_and_a_channel_keeps_nothing() -> None:
+    flow = alerts_flow()
+    box = NodeView(id="q:ops.*|", kind="queue", name="ops.*", family=Family.REDIS_PUBSUB)
+    nodes = tuple(
+        msgspec.structs.replace(node, rate_per_s=0.7) if node.id == "d:ops.*" else node for node in (*flow.nodes, box)
+    )
+    edges = tuple(
+        msgspec.structs.replace(one, source="q:ops.*|") if one.kind == "deliver" and one.source == "d:ops.*" else one
+        for one in (*flow.edges, edge("d:ops.*", "q:ops.*|", "route"))
+    )
+    drawing = text(msgspec.structs.replace(flow, nodes=nodes, edges=edges), size=(64, 12))
+    assert "channel  42/min" in drawing
+    assert "keeps nothing" in drawing
+    assert "1 listening" in drawing
 
 
 def test_stacked_brokers_each_have_a_heading_and_their_own_edges() -> None:
@@ -222,7 +264,7 @@ def test_hits_lead_from_cells_to_subjects_and_order_reads_like_the_picture() -> 
     assert drawn.at(5, 3) == Subject("orders", "p:shop")
     assert drawn.at(15, 3) == Subject("orders", "d:orders.direct")
     assert drawn.at(40, 3) == Subject("orders", "q:orders|")
-    assert drawn.at(57, 3) == Subject("orders", "m:W1")
+    assert drawn.at(58, 3) == Subject("orders", "m:W1")
     assert drawn.at(33, 2) == Subject("orders", "e:d:orders.direct>q:orders|")
     assert drawn.at(2, 1) is None
     ids = [subject.id for subject in drawn.order]
@@ -293,7 +335,7 @@ def test_a_redelivered_message_has_its_number_and_a_dead_one_its_colour() -> Non
     picture, look = FlowPicture(), Look(64, 24, DARK)
     dots = (Dot("e:q:orders|>w:orders|", 0.0, "again", attempt=2), Dot("e:q:orders|>d:orders.dlx", 0.0))
     drawn = picture.draw((orders_flow(),), look, dots={"orders": dots})
-    assert "2" in plain(drawn.rows)[3][50:54]
+    assert "2" in plain(drawn.rows)[3][51:55]
     styles = [segment.style for segment in drawn.rows[5] if segment.text == "●"]
     assert styles == [DARK.dead]
 

@@ -144,6 +144,18 @@ def test_workers_say_state_in_words_and_what_is_in_hand() -> None:
     assert drawing[22] == "│ K kill  H hang  C crash    │"
 
 
+def test_a_worker_shows_the_end_of_a_long_id_and_the_whole_name_of_its_group() -> None:
+    view = sample.lab_workers()
+    group = QueueRef("clicks", "clicks-app")
+    record = msgspec.structs.replace(
+        view.rows[0].worker, queue=group, current_id="visitors5aaa-4512", in_flight=29, prefetch=50
+    )
+    row = msgspec.structs.replace(view.rows[0], worker=record)
+    drawing = lines(draw_workers(msgspec.structs.replace(view, rows=(row,)), look(30, 9)))
+    assert drawing[1] == "│ ● W1 busy …aa-4512    31/s │"
+    assert drawing[2] == "│   clicks-app 29/50 ━━━━─── │"
+
+
 def test_workers_are_one_line_in_the_narrow_pane() -> None:
     drawing = lines(draw_workers(sample.lab_workers(), look(22, 14)))
     assert drawing[1] == "│ ● W1 busy     31/s │"

@@ -308,6 +308,17 @@ def test_a_pool_is_called_by_those_that_live() -> None:
     assert "W1–W2" in [node.name for node in scene.nodes().values()]
 
 
+def test_a_producer_that_chooses_a_channel_per_message_is_of_their_family() -> None:
+    channels = tuple(
+        Destination(name=name, kind="channel", family=Family.REDIS_PUBSUB) for name in ("ops.deploy", "ops.alarm")
+    )
+    scene = Scene(topology=Topology(destinations=channels), family=Family.REDIS_STREAMS)
+    scene.producer("ops", to=Route("ops.*"))
+    scene.producer("sensors", to=Route("alerts"))
+    rows = scene.view().producers.rows
+    assert [row.family for row in rows] == [Family.REDIS_PUBSUB, Family.REDIS_STREAMS]
+
+
 def test_a_worker_that_left_its_pool_becomes_no_producer() -> None:
     scene = Scene()
     for n in (1, 2):

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 COMPACT_BAR: Final = 5
 COMPACT_COUNT: Final = 5
+_KIND: Final = 8
+RATE_CELLS: Final = 7
+"""`1.24k/s`."""
 _MARGIN: Final = 1
+_BOX: Final = 16
+"""So wide a box holds its trend and its count; it is made wider where there is room."""
 
 
 class Columns(NamedTuple):
@@ -61,16 +66,16 @@ def columns(graph: Graph, lanes: Sequence[Lane], width: int, *, boxed: bool) -> 
     destinations = by_kind.get("destination", [])
     destination = min(max((name_cells(node.name) + 2 for node in destinations), default=0), 26)
     if destinations and boxed:
-        destination = max(destination, 15)
+        destination = max(destination, *(min(name_cells(node.sub), _KIND) + 4 + RATE_CELLS for node in destinations))
     queues = by_kind.get("queue", [])
     name = min(max((name_cells(queue_title(node)) for node in queues), default=0), 26)
     queue = 0
     if queues:
-        queue = max(name + 4, 16) if boxed else name + COMPACT_BAR + COMPACT_COUNT + 2
+        queue = max(name + 4, _BOX + 2) if boxed else name + COMPACT_BAR + COMPACT_COUNT + 2
     member = _members(lanes, boxed=boxed)
     wants = {"source": source, "g1": 5 if source else 1, "destination": destination, "g2": (6 if boxed else 5) if queues else 1,
              "queue": queue, "g3": (4 if boxed else 1) if member else 0, "member": member}  # fmt: skip
-    _cut(wants, width - _MARGIN, boxed=boxed)
+    _cut(wants, width - _MARGIN, title=name, boxed=boxed)
     _stretch(wants, width - _MARGIN - 1, boxed=boxed)
     destination_x = _MARGIN + wants["source"] + wants["g1"]
     queue_x = destination_x + wants["destination"] + wants["g2"]
@@ -89,7 +94,10 @@ def _members(lanes: Sequence[Lane], *, boxed: bool) -> int:
     return min(max([*names, 5 if graves else 0, 4 if workers else 0]), 12)
 
 
-def _cut(wants: dict[str, int], room: int, *, boxed: bool) -> None:
+def _cut(wants: dict[str, int], room: int, *, title: int, boxed: bool) -> None:
+    if boxed:
+        lacking = max(sum(wants.values()) - room, 0)
+        wants["queue"] -= min(lacking, max(wants["queue"] - max(title + 4, _BOX), 0))
     if sum(wants.values()) > room and wants["g1"] > 4:
         wants["g1"] = 4
     least = {"source": 4, "destination": 8, "queue": 12 if boxed else 18, "member": 4}

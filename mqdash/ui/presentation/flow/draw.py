@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from rich.cells import cell_len
+
 from mqdash.model.actors import WorkerState
 from mqdash.model.message import Family
 from mqdash.safe_text import SafeText, literal, safe_text
 from mqdash.ui.presentation import texts
 from mqdash.ui.presentation.flow.columns import COMPACT_BAR, COMPACT_COUNT, name_cells, queue_title
 from mqdash.ui.presentation.flow.places import MAX_BARS, Layout, bars_of, is_dead
-from mqdash.ui.presentation.paint import Canvas, Hit, Look, Subject, cat, fit, middle_cut, right
+from mqdash.ui.presentation.paint import Canvas, Hit, Look, Subject, cat, end_cut, fit, middle_cut, right
 from mqdash.ui.presentation.workers import state_style
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ _LEAST_FULL: Final = 10
 """A bar is full at no fewer messages than this: two waiting messages are no alarm, whatever the last minutes were."""
 _LEAST_ALIKE: Final = 12
 """Names that share fewer characters are told apart by their beginnings."""
+_LEAST_GAUGE: Final = 6
+_KEEPS_NOTHING: Final = literal("keeps nothing")
 _LEAST_REASON: Final = 16
 """A reason cut shorter than this tells nothing."""
 _MIN_RATE_GAP: Final = 12
@@ -115,7 +119,8 @@ class _Painter:
         )
         rows = 1
         if self.cols.boxed and (node.sub or node.rate_per_s is not None) and not (node.dead and not node.rate_per_s):
-            about = cat(safe_text(node.sub), literal("  "), texts.rate(node.rate_per_s))
+            kind, rate = safe_text(node.sub), texts.rate(node.rate_per_s)
+            about = cat(kind, literal(" " if len(kind) + len(rate) + 4 > width else "  "), rate)
             self.canvas.put(x + 2, self.top + y + 1, about, theme.dim, width=width - 2)
             rows = 2
         self._hit(self._subject(node.id), x, end, y, rows=rows)
@@ -163,13 +168,27 @@ class _Painter:
         self._bars(node, x + 1, y + 1, inner, bars, colour)
         bottom = y + 1 + bars
         canvas.put(x, bottom, SafeText("╰" + "─" * inner + "╯"), border)
-        trend = texts.trend(node.trend_per_s)
+        trend, depth = self._levels(node, row, inner)
         if trend:
             grows = (node.trend_per_s or 0) > 0 and not node.dead
-            canvas.put(x + 1, bottom, SafeText(f" {trend} "), theme.look if grows else theme.middle, width=inner)
-        depth = cat(literal(" "), texts.count(node.depth), literal(" "))
-        canvas.put_right(x + width - 1, bottom, depth, theme.bold(colour), width=inner)
+            canvas.put(x + 1, bottom, cat(literal(" "), trend), theme.look if grows else theme.middle, width=inner)
+            canvas.put(x + 2 + len(trend), bottom, literal(" "), theme.middle)
+        canvas.put_right(x + width - 1, bottom, cat(literal(" "), depth, literal(" ")), theme.bold(colour), width=inner)
         self._hit(subject, x, x + width, row.top, rows=bars + 2)
+
+    @staticmethod
+    def _levels(node: NodeView, row: LaneRows, inner: int) -> tuple[SafeText, SafeText]:
+        """What is written on the lower edge: trend and level, in the broker's own word; the level comes first."""
+        trend = texts.trend(node.trend_per_s)
+        if node.family is Family.REDIS_PUBSUB:
+            members = row.lane.workers.members if row.lane.workers is not None else ()
+            living = sum(not is_dead(member) for member in members)
+            return SafeText(""), safe_text(f"{living} listening" if living else "nobody listens")
+        lags = [part.waiting for part in node.partitions]
+        level = texts.count(sum(lag or 0 for lag in lags)) if lags and None not in lags else texts.count(node.depth)
+        if lags and len(trend) + len(level) + 7 <= inner:
+            level = cat(literal("lag "), level)
+        return (trend if len(trend) + len(level) + 3 <= inner else SafeText("")), level
 
     def _bars(self, node: NodeView, x: int, y: int, width: int, bars: int, colour: Style) -> None:
         theme, canvas = self.theme, self.canvas
@@ -182,14 +201,26 @@ class _Painter:
             self._bar(node, x, y, width, colour)
             return
         most = max([part.waiting or 0 for part in node.partitions] + [node.depth_max // bars, _LEAST_FULL])
+        owners = max(*(cell_len(safe_text(part.owner)) for part in node.partitions), 1)
+        if 3 + owners + 1 + _LEAST_GAUGE > width:
+            owners = min(owners, max(width - 4 - _LEAST_GAUGE, 0))
+        start = 3 + (owners + 1 if owners else 0)
+        counts = COMPACT_COUNT + 1 if width - start - COMPACT_COUNT - 1 >= _LEAST_GAUGE else 0
         for at, part in enumerate(node.partitions):
             label = right(safe_text(str(part.partition)), 2)
             canvas.put(x, y + at, label, theme.dim if part.owner else theme.broken)
-            self._gauge(x + 3, y + at, (part.waiting or 0) / most, width - 3, colour if part.owner else theme.broken)
+            owner = end_cut(safe_text(part.owner), owners) if part.owner else texts.NONE
+            canvas.put(x + 3, y + at, owner, theme.middle if part.owner else theme.broken, width=owners)
+            style = colour if part.owner else theme.broken
+            self._gauge(x + start, y + at, (part.waiting or 0) / most, width - start - counts, style)
+            if counts:
+                canvas.put_right(x + width, y + at, texts.count(part.waiting), theme.middle, width=COMPACT_COUNT)
 
     def _bar(self, node: NodeView, x: int, y: int, width: int, colour: Style) -> None:
         if node.depth is None:
             self.canvas.put(x, y, SafeText("·" * width), self.theme.trough)
+            if node.family is Family.REDIS_PUBSUB and width > len(_KEEPS_NOTHING):
+                self.canvas.put(x, y, cat(_KEEPS_NOTHING, literal(" ")), self.theme.dim)
             return
         pending = (node.in_flight or 0) if node.family is Family.REDIS_STREAMS else 0
         most = max(node.limit or max(node.depth_max, node.depth + pending, _LEAST_FULL), 1)

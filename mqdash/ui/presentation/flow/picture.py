@@ -210,8 +210,8 @@ class FlowPicture:
             theme = look.theme
             for dot in dots.get(section.flow.broker, ()):
                 cell = _cell(dot, section)
-                if cell is None:
-                    continue
+                if cell is None or cell[0] + 2 >= look.width:
+                    continue  # a pane too narrow for its columns: the way goes on behind its right edge
                 y = cell[1] + section.top - static.offset + static.first_row
                 if static.first_row <= y < last:
                     marks.setdefault(y, []).append((cell[0] + 1, *_dot_look(dot, section, theme)))
