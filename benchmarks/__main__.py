@@ -18,6 +18,7 @@ from benchmarks.figures import Figure, Options, table
 NAMES = {
     "first_paint": "from the command to the first painted frame and to a moving lab",
     "key_to_text": "from a key to its text on the terminal, quiet and under load",
+    "three_brokers": "keys, frames and bytes with a lab on each of three real brokers",
     "terminal_bytes": "bytes, frames and CPU of the moving dashboard, by size",
     "rabbitmq": "publish with confirms and consume, beside pika and aio-pika",
     "kafka": "publish with receipts, bursts and consume, beside aiokafka and confluent-kafka",

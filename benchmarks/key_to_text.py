@@ -53,6 +53,7 @@ class Samples(msgspec.Struct):
     letters_ms: list[float] = []
     openings_ms: list[float] = []
     fps: list[float] = []
+    kib_per_s: list[float] = []
     rates_per_s: list[float] = []
     missed: int = 0
 
@@ -74,12 +75,12 @@ def run(options: Options) -> list[Figure]:
         for _ in range(options.rounds):
             order.shuffle(programs)
             for program in programs:
-                _measure(program, samples[program.name], home, order)
+                measure(program, samples[program.name], home, order)
         programs.sort(key=lambda program: list(samples).index(program.name))
         bare = samples[programs[0].name]
         figures: list[Figure] = []
         for program in programs:
-            figures += _figures(program, samples[program.name], bare)
+            figures += figures_of(program, samples[program.name], bare)
         return figures
 
 
@@ -99,13 +100,16 @@ def _programs(home: Path, options: Options) -> list[Program]:
     return programs
 
 
-def _measure(program: Program, samples: Samples, home: Path, rng: random.Random) -> None:
+def measure(program: Program, samples: Samples, home: Path, rng: random.Random) -> None:
+    """One start of the program: frames and bytes, then keys."""
     with Terminal(program.argv, width=SIZE[0], height=SIZE[1], home=home) as terminal:
         terminal.read_until(terminal.shows(program.ready), f"{program.ready!r}")
         terminal.read_for(SETTLE_S)
-        frames, since_s = terminal.output.count(FRAME), time.perf_counter()
+        frames, octets, since_s = terminal.output.count(FRAME), len(terminal.output), time.perf_counter()
         terminal.read_for(COUNT_S)
-        samples.fps.append((terminal.output.count(FRAME) - frames) / (time.perf_counter() - since_s))
+        passed_s = time.perf_counter() - since_s
+        samples.fps.append((terminal.output.count(FRAME) - frames) / passed_s)
+        samples.kib_per_s.append((len(terminal.output) - octets) / 1024 / passed_s)
         for _ in range(OPENINGS):
             try:
                 samples.openings_ms.append(_press(terminal, ":", program.hint))
@@ -139,7 +143,8 @@ def _press(terminal: Terminal, key: str, text: str) -> float:
     return (terminal.read_until(terminal.shows(text, since), repr(text), timeout_s=5.0) - pressed_s) * 1000
 
 
-def _figures(program: Program, samples: Samples, bare: Samples) -> list[Figure]:
+def figures_of(program: Program, samples: Samples, bare: Samples) -> list[Figure]:
+    """The summaries of a program, beside those of the bare app."""
     if not samples.letters_ms:
         raise Ended(f"{program.name}: no key was answered")
     figures = []

@@ -5,13 +5,13 @@ from pathlib import Path
 
 MQDASH = [sys.executable, "-m", "mqdash"]
 DOTS = [sys.executable, "-m", "benchmarks.dots_app"]
-LOAD = Path(__file__).parent / "load.toml"
+LOADS = Path(__file__).parent
 
 
-def lab_file(folder: Path, rate_per_s: int) -> Path:
-    """The load scenario at that rate (0: its producer stands still)."""
-    path = folder / f"load{rate_per_s}.toml"
-    text = LOAD.read_text(encoding="utf-8").replace("rate_per_s = 5000", f"rate_per_s = {max(rate_per_s, 1)}")
+def lab_file(folder: Path, rate_per_s: int, name: str = "load.toml") -> Path:
+    """A load scenario at that rate (0: its producer stands still)."""
+    path = folder / f"{name.removesuffix('.toml')}{rate_per_s}.toml"
+    text = (LOADS / name).read_text(encoding="utf-8").replace("rate_per_s = 5000", f"rate_per_s = {max(rate_per_s, 1)}")
     path.write_text(text if rate_per_s else text.replace("on = true", "on = false"), encoding="utf-8")
     return path
 
