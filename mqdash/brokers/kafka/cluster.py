@@ -23,6 +23,8 @@ from aiokafka.errors import (
     RequestTimedOutError,
     for_code,
 )
+from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.structs import OffsetAndMetadata
 
 from mqdash.brokers.kafka.cursor import Cursor
 from mqdash.brokers.kafka.errors import translated
@@ -151,17 +153,28 @@ class Cluster:
 
         One group per question: aiokafka 0.14 misreads answers about two.
         """
-        error, _, state, _, _, members = (await self._asked(group, self._described))[:6]
-        if error or (state == _DEAD and group in await self.groups()):
-            return None
-        return tuple(_member(member) for member in members)
+        for _ in range(2):  # a group that was made between the two questions is described by the third
+            error, _, state, _, _, members = (await self._asked(group, self._described))[:6]
+            if not error and (state != _DEAD or group not in await self.groups()):
+                return tuple(_member(member) for member in members)
+        return None
 
     async def rebalancing(self, group: str) -> bool:
         """Whether its partitions are being given out anew this moment."""
         return (await self._asked(group, self._described))[2] in _REBALANCING
 
-    async def _offsets(self, group: str) -> dict[TopicPartition, Any]:
-        found: dict[TopicPartition, Any] = await self.admin.list_consumer_group_offsets(group)
+    async def _offsets(self, group: str) -> dict[TopicPartition, OffsetAndMetadata]:
+        """Asked here: the library takes "not the coordinator" and "still loading" for a group without any commit."""
+        node = await self.admin.find_coordinator(group)
+        answer = await self.admin._send_request(OffsetFetchRequest(group, None), node)  # noqa: SLF001
+        found: dict[TopicPartition, OffsetAndMetadata] = {}
+        errors = [answer.error_code]
+        for topic, partitions in answer.topics:
+            for partition, offset, metadata, error in partitions:
+                errors.append(error)
+                found[TopicPartition(topic, partition)] = OffsetAndMetadata(offset, metadata)
+        for error in filter(None, errors):
+            raise for_code(error)
         return found
 
     async def _described(self, group: str) -> Any:
