@@ -7,7 +7,6 @@ beside a batch that is still on its way: so what comes meanwhile goes together.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -171,9 +170,11 @@ class _Lane:
             await asyncio.wait({self._newest})
         assert self._open is not None
         if not self._hurry.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(self._open.since_s + LINGER_S):
-                    await self._hurry.wait()
+            timer = asyncio.get_running_loop().call_at(self._open.since_s + LINGER_S, self._hurry.set)
+            try:
+                await self._hurry.wait()
+            finally:
+                timer.cancel()
         self._hurry.clear()
 
     def _taken(self) -> Batch:
