@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import NewPartitions, NewTopic, RecordsToDelete
 
-from mqdash.errors import ConsumerCancelled
-from mqdash.model.delivery import Ack, Delivery, Outgoing, Sent, Settled
+from mqdash.brokers.base import Broker
+from mqdash.errors import BrokerError, ConsumerCancelled
+from mqdash.model.delivery import Ack, Delivery, Measurement, Outgoing, Sent, Settled
 from mqdash.model.message import Draft, Family, compose
-from mqdash.model.topology import Route
+from mqdash.model.topology import QueueRef, Route
 from tests.faults.kafka_places import SESSION_S, admin_of, leader_of, level, place, publish, topology_of
 from tests.harness import Target, broker_targets
 from tests.harness.kafka3 import Cluster, start3_or_skip
@@ -166,3 +169,49 @@ async def test_33_K5_without_enough_replicas_a_publish_is_not_confirmed(cluster:
             finally:
                 await asyncio.to_thread(other.restart)
         await admin.delete_topics([strict.name])
+
+
+async def _told(life: Broker, ref: QueueRef) -> Measurement | None:
+    """None while a leader or the coordinator is being replaced; never that the cluster is gone."""
+    try:
+        return await level(life, ref)
+    except BrokerError as error:
+        text = error.text
+    assert "no broker of the cluster" not in text
+    return None
+
+
+@pytest.mark.slow
+async def test_28_a_dead_coordinator_is_said_asked_for_again_and_followed_by_another(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with place(cluster.url) as (life, ref), admin_of(cluster.url) as admin:
+        await publish(life, ref.name, range(20))
+        async with life.consume(ref, name="w", prefetch=100, session_timeout_s=6.0) as worker:
+            taken = list(await asyncio.wait_for(worker.take(100), 20))
+            while len(taken) < 20:
+                taken += await asyncio.wait_for(worker.take(100), 20)
+            outcomes = await worker.settle([(one, Ack()) for one in taken[:5]])
+            assert {outcome.settled for outcome in outcomes} == {Settled.SETTLED}
+            assert (await level(life, ref)).partitions[0].committed == 5
+            number = await admin.find_coordinator(ref.group)
+            port = int(admin._client.cluster.broker_metadata(number).port)
+            node = cluster.node_at(port)
+            await asyncio.to_thread(node.kill9)
+            try:
+                monkeypatch.setattr("mqdash.brokers.kafka.cluster.COORDINATOR_LIMIT_S", 0.3)
+                with pytest.raises(BrokerError, match=r"coordinator unknown .*asked again by itself"):
+                    await life._cluster.committed(ref.group)  # type: ignore[attr-defined]
+                monkeypatch.undo()
+                measured: Any = await until(partial(_told, life, ref), 40, every_s=0.2)
+                assert [one.committed for one in measured.partitions] == [5]
+                async with asyncio.timeout(40):  # the member finds the new coordinator, too
+                    await publish(life, ref.name, range(20, 25))
+                    bodies: set[bytes] = set()
+                    while not {b"%d" % n for n in range(20, 25)} <= bodies:
+                        got = await worker.take(100)
+                        bodies |= {one.message.body for one in got}
+                        await worker.settle([(one, Ack()) for one in got])
+                assert (await life.catalog(prefix=ref.name)).entities
+            finally:
+                await asyncio.to_thread(node.restart)
