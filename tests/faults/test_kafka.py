@@ -13,9 +13,10 @@ from mqdash.brokers.base import Broker
 from mqdash.errors import BrokerError, ConsumerCancelled
 from mqdash.model.delivery import Ack, Delivery, Measurement, Outgoing, Sent, Settled
 from mqdash.model.message import Draft, Family, compose
-from mqdash.model.topology import QueueRef, Route
+from mqdash.model.topology import Queue, QueueRef, Route
 from tests.faults.kafka_places import SESSION_S, admin_of, leader_of, level, place, publish, topology_of
 from tests.harness import Target, broker_targets
+from tests.harness.kafka import run_tool
 from tests.harness.kafka3 import Cluster, start3_or_skip
 from tests.support import until
 
@@ -215,3 +216,30 @@ async def test_28_a_dead_coordinator_is_said_asked_for_again_and_followed_by_ano
                 assert (await life.catalog(prefix=ref.name)).entities
             finally:
                 await asyncio.to_thread(node.restart)
+
+
+@broker_targets("kafka")
+async def test_32_F13_a_KIP_848_group_is_shown_with_its_protocol_never_dead(target: Target) -> None:
+    """Its member is Kafka's own console consumer; aiokafka is told "Dead" of every such group."""
+    async with place(target.url, partitions=2) as (life, ref):
+        await publish(life, ref.name, range(5))
+        server = target.url.removeprefix("kafka://")
+        words = ["--bootstrap-server", server, "--topic", ref.name, "--group", ref.group, "--max-messages", "5"]
+        words += ["--timeout-ms", "60000", "--command-property", "group.protocol=consumer"]
+        words += ["--command-property", "auto.offset.reset=earliest"]
+        tool = "org.apache.kafka.tools.consumer.ConsoleConsumer"
+        reading = asyncio.create_task(asyncio.to_thread(run_tool, tool, *words))
+        try:
+
+            async def known() -> bool:
+                return "KIP-848" in (await level(life, ref)).detail
+
+            await until(known, 60)
+            measured = await level(life, ref)
+            assert measured.consumers is None  # not 0: it is not dead, its members are not told to us
+        finally:
+            assert len((await reading).split()) == 5
+        measured = await level(life, ref)
+        assert (measured.waiting, measured.consumers) == (0, None)
+        assert sum(one.committed or 0 for one in measured.partitions) == 5
+        assert ref in {one.ref for one in (await life.catalog(prefix=ref.name)).entities if isinstance(one, Queue)}

@@ -105,7 +105,9 @@ async def _group(
         out_total=sum(one.committed or 0 for one in partitions),
         dropped_total=sum(one.lost for one in partitions),
         partitions=partitions,
-        detail=SOURCE if members is not None else f"{SOURCE}; new-protocol group: members not visible",
+        detail=SOURCE
+        if members is not None
+        else f"{SOURCE}; KIP-848 group: its members are told to newer clients only",
     )
 
 
