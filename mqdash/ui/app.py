@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from textual.app import App, SystemCommand
+from textual.worker import WorkerFailed
 
 from mqdash.errors import InputError, MqdashError
 from mqdash.model.events import Failure, Noted
@@ -278,10 +279,10 @@ class MqdashApp(App[int]):
     # --- keys of all screens -----------------------------------------------------------------------------------------
 
     def action_help(self) -> None:
-        """All keys."""
+        """All keys, and what is to be known of the brokers."""
         from mqdash.ui.screens.help import Help
 
-        self.push_screen(Help())
+        self.push_screen(Help(self.view.header.brokers))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """`:` opens a line on the dashboard only, and not while one is open: there it is a character."""
@@ -345,7 +346,8 @@ class MqdashApp(App[int]):
 
     def _fatal_error(self) -> None:
         """A handler of the screen crashed: end with a report of our own (Textual's prints local variables, F12)."""
-        error = self._exception
+        failed = self._exception
+        error = failed.error if isinstance(failed, WorkerFailed) else failed  # what failed in it, with its frames
         if error is not None and not self.crash:
             failures.write_log("the screen", error)
             self.crash = failures.crash_report("the screen", error)

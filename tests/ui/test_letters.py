@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from textual.worker import WorkerFailed
 
 from mqdash.brokers.embedded import connector
 from mqdash.brokers.url import parse_url
@@ -212,6 +214,29 @@ async def test_fault_67_fault_of_our_own_while_opening_is_reported_and_the_app_g
         ]
         await stage.press("escape")
         await until(lambda: isinstance(stage.app.screen, Dashboard))
+
+
+async def test_broker_that_does_not_answer_does_not_hold_the_way_out(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mqdash.ui.screens.dead_letters.CLOSE_LIMIT_S", 0.05)
+    async with opened(stage, tmp_path):
+        screen = stage.app.screen
+        assert isinstance(screen, LettersScreen)
+        assert screen.box is not None
+        box, closed = screen.box, screen.box.close
+        box.__dict__["close"] = asyncio.Event().wait  # for ever
+        await stage.press("escape")
+        await until(lambda: isinstance(stage.app.screen, Dashboard))
+        await until(lambda: not screen.is_attached)
+        await closed()
+
+
+async def test_fault_67_crash_in_a_worker_is_reported_as_what_it_is(stage: Stage) -> None:
+    stage.app._exception = WorkerFailed(AttributeError("no letters"))
+    stage.app._fatal_error()
+    assert "AttributeError: no letters" in stage.app.crash
+    assert "WorkerFailed" not in stage.app.crash
 
 
 async def test_fault_67_fault_of_our_own_in_a_replay_is_reported(stage: Stage, tmp_path: Path) -> None:

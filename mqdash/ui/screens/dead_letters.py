@@ -5,6 +5,8 @@ While it is open the letters are held (RabbitMQ) or read (Kafka, Streams); leavi
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.screen import Screen
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 FILTER = "filter"
 EVERY_TICKS = 10
+CLOSE_LIMIT_S = 2.0
+"""What is held goes back with the connection at the latest."""
 IDS_NAMED = 8
 """So many ids stand in the question whether to discard them."""
 
@@ -99,7 +103,9 @@ class LettersScreen(Screen[None]):
         """Give back what is left, whatever way the screen went."""
         box, self.box = self.box, None
         if box is not None:
-            await box.close()
+            with contextlib.suppress(TimeoutError):  # a broker that does not answer must not hold the way out
+                async with asyncio.timeout(CLOSE_LIMIT_S):
+                    await box.close()
 
     # --- drawing -----------------------------------------------------------------------------------------------------
 
