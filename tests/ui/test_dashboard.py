@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from textual.widgets import Label
+from textual.widgets import Label, Static
 
+from mqdash.brokers.embedded import connector
+from mqdash.brokers.url import parse_url
 from mqdash.model.actors import WorkerState
 from mqdash.model.broker import LinkState
 from mqdash.model.delivery import Sent
-from mqdash.model.events import UserActed
+from mqdash.model.events import LinkChanged, UserActed
 from mqdash.model.message import Draft, Family
 from mqdash.model.topology import Route
 from mqdash.ui.screens.confirm import Confirm
@@ -421,7 +423,6 @@ async def test_a_folded_pane_has_its_key_in_the_footer(stage: Stage) -> None:
 
 
 async def test_lab_on_a_real_broker_says_where(running: Stage) -> None:
-    from mqdash.model.events import LinkChanged
     from mqdash.model.message import Family
 
     at_s = running.clock.now()
@@ -437,3 +438,21 @@ async def test_lab_on_a_real_broker_says_where(running: Stage) -> None:
 async def test_help_ends_with_what_the_signs_mean(running: Stage) -> None:
     await running.press("question_mark", "end")
     await running.shows("Signs", "this broker cannot tell", "the way of dead letters")
+
+
+@pytest.mark.parametrize("model", ["rabbitmq", "kafka", "redis"])
+async def test_E5_help_lists_what_an_embedded_broker_simplifies(running: Stage, model: str) -> None:
+    url = f"embedded://{model}"
+    observer = await connector(parse_url(url), clock=running.clock).observe()
+    info = observer.info
+    await observer.close()
+    at_s = running.clock.now()
+    running.bus.publish(
+        LinkChanged(broker="simple", at_s=at_s, state=LinkState.UP, family=info.family, url=url, lab=True, info=info)
+    )
+    await running.tick()
+    assert info.notes[0].startswith("embedded: single node, no disk")
+    await running.press("question_mark", "end")
+    await running.shows("Brokers", "simple", "– embedded: single node, no disk")
+    shown = " ".join(str(running.app.screen.query_one("#help-scroll Static", Static).content).split())
+    assert [note for note in info.notes if note not in shown] == []

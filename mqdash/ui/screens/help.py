@@ -11,15 +11,18 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from mqdash.safe_text import literal
+from mqdash.safe_text import literal, safe_text
 from mqdash.ui import keymap
 from mqdash.ui.keymap import Where
 from mqdash.ui.presentation.paint import wrapped
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from textual.app import ComposeResult
     from textual.binding import BindingType
 
+    from mqdash.model.views import BrokerView
     from mqdash.safe_text import SafeText
 
 SECTIONS = (
@@ -55,8 +58,8 @@ SIGNS = (
 )
 
 
-def help_text() -> Content:
-    """All sections as one text."""
+def help_text(brokers: Sequence[BrokerView] = ()) -> Content:
+    """All sections as one text; last what is simplified in, or to be known of, each broker that was reached (E5)."""
     parts: list[Content | tuple[str, str]] = [
         ("A key that harms is upper case. A click selects, the wheel scrolls.\n", "$dim")
     ]
@@ -67,6 +70,13 @@ def help_text() -> Content:
     parts.append(("\nSigns\n", "bold"))
     for sign, meaning in SIGNS:
         parts += _entry(sign, meaning, "$foreground")
+    noted = [(broker.name, broker.info.notes) for broker in brokers if broker.info is not None and broker.info.notes]
+    if noted:
+        parts.append(("\nBrokers\n", "bold"))
+    for name, notes in noted:
+        parts.append((f"{' ' * (KEY_WIDTH + 2)}{safe_text(name)}\n", "$accent"))
+        for note in notes:
+            parts += _entry(literal("–"), safe_text(note), "$foreground")
     return Content.assemble(*parts)
 
 
@@ -87,13 +97,17 @@ class Help(ModalScreen[None]):
         Binding("k", "scroll(-1)", "Up", show=False),
     ]
 
+    def __init__(self, brokers: Sequence[BrokerView] = ()) -> None:
+        super().__init__()
+        self._brokers = brokers
+
     def compose(self) -> ComposeResult:
         """One scrolling text."""
         with Vertical(classes="dialog") as box:
             box.border_title = literal("Keys")
             box.border_subtitle = literal("esc closes · j k scroll")
             with VerticalScroll(id="help-scroll"):
-                yield Static(help_text())
+                yield Static(help_text(self._brokers))
 
     def on_mount(self) -> None:
         """Arrows scroll at once."""
