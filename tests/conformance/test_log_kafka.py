@@ -198,6 +198,41 @@ async def test_K28_what_follows_a_record_that_the_broker_refused_is_confirmed(lo
         await life.close()
 
 
+@pytest.mark.parametrize("topic_config", [{"max.message.bytes": "75000"}])
+@logs_really
+async def test_K28_of_a_batch_the_topic_does_not_take_only_the_records_that_are_too_large_are_refused(
+    logs: RealLogs,
+) -> None:
+    life = await connector_for(parse_url(f"kafka://{logs.host}"), clock=SystemClock()).connect()
+    small = [b"%03d" % number + b"x" * 2000 for number in range(150)]  # more than a batch of 256 KiB
+    fits = [b"%03d" % number + b"y" * 70_000 for number in range(4)]  # and goes through the library
+    too_large = b"z" * 80_000
+    try:
+        async with life.publisher(name="p") as publisher:
+
+            async def sent(bodies: list[bytes]) -> list[int]:
+                """The offsets of what was confirmed: all that fits, each once."""
+                _, begun = await logs.bounds()
+                batch = [Outgoing(Route(logs.topic, "", 0), compose(Draft(body=one), Family.KAFKA)) for one in bodies]
+                receipts = await publisher.send(batch)
+                expected = [Sent.REFUSED if body == too_large else Sent.CONFIRMED for body in bodies]
+                assert [receipt.sent for receipt in receipts] == expected
+                offsets = [int(one.position.partition("/")[2]) for one in receipts if one.sent is Sent.CONFIRMED]
+                kept = dict(enumerate([one.value for one in await logs.seen(0, begun)], begun))
+                assert [kept.pop(offset) for offset in offsets] == [body for body in bodies if body != too_large]
+                assert not kept
+                return offsets
+
+            await sent(small)  # to a topic that is new to it
+            await sent([*small[:9], too_large, *small[9:20]])
+            await sent([*fits[:3], too_large, fits[3]])
+            await sent(small)
+            offsets = await sent(small)
+            assert offsets == sorted(offsets)  # by now it knows how large a batch the topic takes
+    finally:
+        await life.close()
+
+
 @logs_really
 async def test_K33_old_request_versions_are_gone(logs: RealLogs) -> None:
     host, _, port = logs.host.rpartition(":")

@@ -41,6 +41,7 @@ _GONE = (
     kafka.ProducerClosed,
     OSError,
 )
+_TOO_LARGE = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)
 _REFUSED: tuple[tuple[type[BaseException], str], ...] = (
     (kafka.MessageSizeTooLargeError, "the record is larger than the topic takes (max.message.bytes)"),
     (kafka.RecordListTooLargeError, "the batch is larger than the topic takes (segment.bytes)"),
@@ -97,6 +98,11 @@ def is_login(error: object) -> bool:
 def refusal(error: BaseException) -> str:
     """Why a record was refused for good, or "" when the error proves nothing (then its publish is UNKNOWN)."""
     return next((text for kind, text in _REFUSED if isinstance(error, kind)), "")
+
+
+def is_too_large(error: object) -> bool:
+    """Whether the broker refused a batch for its size: each of its records alone may still fit."""
+    return isinstance(error, _TOO_LARGE)
 
 
 def translated(broker: str, error: BaseException, *, what: str = "") -> BrokerError:

@@ -12,15 +12,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from aiokafka.errors import IllegalOperation, KafkaError
+from aiokafka.errors import IllegalOperation, KafkaError, OutOfOrderSequenceNumber
 from aiokafka.partitioner import DefaultPartitioner
+from aiokafka.producer.message_accumulator import BatchBuilder
 
+from mqdash.brokers.kafka.errors import is_too_large, refusal
 from mqdash.brokers.kafka.records import wire_headers
 from mqdash.brokers.kafka.way import BATCH_BYTES, LINGER_S
 from mqdash.model.message import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Mapping
+    from collections.abc import Callable, Collection, Coroutine, Mapping, MutableMapping
 
     from mqdash.model.delivery import Outgoing
     from mqdash.model.message import Message
@@ -30,6 +32,10 @@ ENOUGH: Final = 50
 """An open batch of this many records lingers no more."""
 LARGEST_BYTES: Final = BATCH_BYTES // 4
 _partition_of = DefaultPartitioner()
+
+
+class NotWritten(Exception):
+    """A batch that never left, or came behind a refused one and was out of order: certainly not written, to be sent again."""
 
 
 class Batch:
@@ -53,10 +59,6 @@ class Batch:
         if not self.end.done():
             self.end.set_result(result)
 
-    def landed(self, future: asyncio.Future[Any]) -> None:
-        """Take over how the library's future ended."""
-        self.ended(TimeoutError() if future.cancelled() else future.exception() or future.result())
-
 
 class Run(msgspec.Struct, frozen=True):
     """Records of one call that lie together: `count` of `batch` from its record `first` on. `indexes`: which of the call."""
@@ -67,11 +69,21 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class Lanes:
-    """All lanes of one producer; `start` runs a lane's work in the background."""
+    """All lanes of one producer; `start` runs a lane's work in the background.
 
-    def __init__(self, producer: Any, start: Callable[[Coroutine[None, None, None]], asyncio.Task[None]]) -> None:
+    `largest_bytes`: of topics that refused a batch although it was not full, how large one may become. Lanes learn that:
+    half of what was refused, so that it ends above half of what the topic takes (`max.message.bytes`).
+    """
+
+    def __init__(
+        self,
+        producer: Any,
+        start: Callable[[Coroutine[None, None, None]], asyncio.Task[None]],
+        largest_bytes: MutableMapping[str, int],
+    ) -> None:
         self._producer = producer
         self._start = start
+        self._largest_bytes = largest_bytes
         self._lanes: dict[tuple[str, int], _Lane] = {}
 
     def put(self, batch: Sequence[Outgoing]) -> list[Run] | None:
@@ -96,30 +108,49 @@ class Lanes:
         for lane in self._lanes.values():
             lane.close()
 
+    async def landed(self, limit_s: float) -> None:
+        """Wait, at most so long, for the answers to what is on its way; close them first."""
+        ends = [batch.end for lane in self._lanes.values() for batch in lane.leaving]
+        if ends:
+            await asyncio.wait(ends, timeout=limit_s)
+
     def give_up(self) -> None:
-        """Close, and end what has no answer yet without one."""
+        """Close, and end what has no answer yet without one; after a refusal what never left can be sent again."""
         self.close()
+        refused = any(lane.refused for lane in self._lanes.values())
         for lane in self._lanes.values():
-            lane.give_up()
+            lane.give_up(NotWritten() if refused else TimeoutError())
 
     def _lane(self, topic: str, partition: int) -> _Lane:
         lane = self._lanes.get((topic, partition))
         if lane is None:
-            lane = self._lanes[topic, partition] = _Lane(self._producer, topic, partition, self._start)
+            lane = _Lane(self._producer, topic, partition, self._start, self._largest_bytes)
+            self._lanes[topic, partition] = lane
         return lane
 
 
 class _Lane:
     """One partition."""
 
-    def __init__(self, producer: Any, topic: str, partition: int, start: Callable[..., asyncio.Task[None]]) -> None:
+    def __init__(
+        self,
+        producer: Any,
+        topic: str,
+        partition: int,
+        start: Callable[..., asyncio.Task[None]],
+        largest_bytes: MutableMapping[str, int],
+    ) -> None:
+        self.refused = False
+        self.leaving: set[Batch] = set()
         self._producer = producer
         self._topic = topic
         self._partition = partition
         self._start = start
         self._open: Batch | None = None
         self._full: deque[Batch] = deque()
-        self._leaving: set[Batch] = set()
+        self._largest_bytes = largest_bytes
+        self._handed: Batch | None = None
+        self._closed = False
         self._newest: asyncio.Future[Any] | None = None
         self._hurry = asyncio.Event()
         self._working: asyncio.Task[None] | None = None
@@ -139,20 +170,29 @@ class _Lane:
         runs.append(Run(batch, first, indexes[begin:]))
         if self._full or batch.count >= ENOUGH:
             self._hurry.set()
-        if self._working is None:
+        if self._working is None and not self._closed:
             self._working = self._start(self._work())
         return runs
 
     def close(self) -> None:
+        self._closed = True
         if self._working is not None:
             self._working.cancel()
 
-    def give_up(self) -> None:
-        for batch in (*self._leaving, *self._full, *filter(None, [self._open])):
+    def give_up(self, stayed: Exception) -> None:
+        for batch in self.leaving.copy():
             batch.ended(TimeoutError())
+        for batch in (*filter(None, [self._handed, self._open]), *self._full):
+            batch.ended(stayed)
 
     def _opened(self) -> Batch:
-        self._open = Batch(self._producer.create_batch())
+        largest = self._largest_bytes.get(self._topic)
+        if largest is None:
+            builder = self._producer.create_batch()
+        else:  # the library makes batches of one size only
+            compression = self._producer._message_accumulator._compression_type  # noqa: SLF001
+            builder = BatchBuilder(largest, compression)
+        self._open = Batch(builder)
         return self._open
 
     async def _work(self) -> None:
@@ -185,14 +225,29 @@ class _Lane:
     async def _leave(self, batch: Batch) -> None:
         """Hand it to the library, which takes the next one when the one before has left."""
         batch.builder.close()
-        self._leaving.add(batch)
-        batch.end.add_done_callback(lambda _: self._leaving.discard(batch))
+        self._handed = batch
         try:
             self._newest = await self._producer.send_batch(batch.builder, self._topic, partition=self._partition)
         except (KafkaError, IllegalOperation, AssertionError, TypeError, ValueError) as error:
             batch.ended(error)  # the library asserts that it knows the partition
         else:
-            self._newest.add_done_callback(batch.landed)
+            self.leaving.add(batch)
+            self._newest.add_done_callback(lambda future: self._landed(batch, future))
+        self._handed = None  # not when this was cancelled: then the library did not take it
+
+    def _landed(self, batch: Batch, future: asyncio.Future[Any]) -> None:
+        """Take over how the library's future ended."""
+        self.leaving.discard(batch)
+        result = TimeoutError() if future.cancelled() else future.exception() or future.result()
+        if isinstance(result, BaseException):
+            if self.refused and isinstance(result, OutOfOrderSequenceNumber):
+                result = NotWritten()
+            elif refusal(result):
+                self.refused = True
+                if is_too_large(result) and batch.count > 1:
+                    known_bytes = self._largest_bytes.get(self._topic, BATCH_BYTES)
+                    self._largest_bytes[self._topic] = min(known_bytes, batch.builder.size() // 2)
+        batch.ended(result)
 
 
 def _fit(batch: Sequence[Outgoing], routes: Collection[Route]) -> bool:

@@ -13,8 +13,8 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
-from mqdash.brokers.kafka.errors import refusal
-from mqdash.brokers.kafka.lanes import Lanes, Run
+from mqdash.brokers.kafka.errors import is_too_large, refusal
+from mqdash.brokers.kafka.lanes import Lanes, NotWritten, Run
 from mqdash.brokers.kafka.records import wire_headers
 from mqdash.brokers.kafka.way import DELIVERY_TIMEOUT_MS, MAX_RECORD_BYTES, stop
 from mqdash.brokers.life import Link
@@ -36,6 +36,8 @@ METADATA_LIMIT_S: Final = 1.5
 """How long a topic nobody has heard of is asked for before it counts as missing."""
 RECEIPT_LIMIT_S: Final = DELIVERY_TIMEOUT_MS / 1000 + 5
 """After so long without a result a publish is UNKNOWN."""
+LANDING_LIMIT_S: Final = 1.0
+"""How long answers to what is on its way are waited for before a new session begins."""
 _BROKEN = (OutOfOrderSequenceNumber, DuplicateSequenceNumber)
 
 
@@ -49,6 +51,7 @@ class KafkaPublisher(Link):
         self._producer: Any = producer
         self._way = way
         self._window = max(window, 1)
+        self._largest_bytes: dict[str, int] = {}
         self._lanes = self._new_lanes()
         self._renewing = asyncio.Lock()
         self._open = 0
@@ -111,7 +114,7 @@ class KafkaPublisher(Link):
         except (TypeError, ValueError) as error:
             return [_receipt(error)] * len(batch)  # some of it may go out
         if runs is not None:
-            return await self._landed(runs, len(batch))
+            return await self._landed(runs, batch)
         sending = asyncio.ensure_future(self._produce(batch))
         try:
             first: tuple[asyncio.Future[Any], ...] = (sending, self._ended)
@@ -122,25 +125,34 @@ class KafkaPublisher(Link):
         finally:
             sending.cancel()
 
-    async def _landed(self, runs: list[Run], count: int) -> list[Receipt]:
-        """The receipts of what is in the lanes: a record ends as its batch does."""
+    async def _landed(self, runs: list[Run], batch: Sequence[Outgoing]) -> list[Receipt]:
+        """The receipts of what is in the lanes: a record ends as its batch does.
+
+        A batch the topic does not take was not written: its records go out again in smaller ones, at last alone (K28), and
+        may then come behind what was sent after them.
+        """
         producer = self._producer
         open_ends = {run.batch.end for run in runs}
+        renewed = True
         try:
             async with asyncio.timeout(RECEIPT_LIMIT_S):
                 while open_ends and self.cause is None:
                     await asyncio.wait({*open_ends, self._ended}, return_when=asyncio.FIRST_COMPLETED)
                     open_ends = {end for end in open_ends if not end.done()}
         except TimeoutError:
-            await self._renew(producer)  # its lanes end with it
+            renewed = await self._renew(producer)  # its lanes end with it
         if any(run.batch.end.done() and _leaves_a_gap(run.batch.end.result()) for run in runs):
-            await self._renew(producer)
+            renewed = await self._renew(producer)
         unproved = _receipt(TimeoutError()) if self.cause is None else Receipt(Sent.UNKNOWN, self.cause)
-        receipts = [unproved] * count
+        receipts = [unproved] * len(batch)
         for run in runs:
             if run.batch.end.done():
                 for index, receipt in zip(run.indexes, _receipts(run), strict=True):
                     receipts[index] = receipt
+        again = sorted(index for run in runs if _may_go_again(run) for index in run.indexes)
+        if again and renewed:
+            for index, receipt in zip(again, await self._smaller([batch[at] for at in again]), strict=True):
+                receipts[index] = receipt
         return receipts
 
     async def _produce(self, batch: Sequence[Outgoing]) -> list[Receipt]:
@@ -152,8 +164,31 @@ class KafkaPublisher(Link):
             else await self._start(outgoing)
             for outgoing in batch
         ]
-        results = iter(await self._ends([one for one in started if not isinstance(one, Receipt)]))
-        return [one if isinstance(one, Receipt) else _receipt(next(results)) for one in started]
+        futures = [one for one in started if not isinstance(one, Receipt)]
+        results = iter(await self._ends(futures))
+        ended = [one if isinstance(one, Receipt) else next(results) for one in started]
+        receipts = [_receipt(result) for result in ended]
+        if len(futures) > 1 and any(is_too_large(result) for result in ended):
+            # The library put some into one batch, and what came behind a refused batch is out of order.
+            again = [at for at, result in enumerate(ended) if is_too_large(result) or isinstance(result, _BROKEN)]
+            for index, receipt in zip(again, await self._smaller([batch[at] for at in again]), strict=True):
+                receipts[index] = receipt
+        return receipts
+
+    async def _smaller(self, batch: Sequence[Outgoing]) -> list[Receipt]:
+        """Once more, in batches of our own, which learn what the topic takes; or one by one."""
+        if self.cause is not None:
+            return [Receipt(Sent.UNKNOWN, self.cause)] * len(batch)
+        await self._missing({outgoing.route.destination for outgoing in batch})  # a new session has yet to ask
+        runs = self._lanes.put(batch)
+        if runs is not None:
+            return await self._landed(runs, batch)
+        return [_receipt(await self._alone(outgoing)) for outgoing in batch]
+
+    async def _alone(self, outgoing: Outgoing) -> Any:
+        """Result or exception of a record that waits for no other."""
+        started = await self._start(outgoing)
+        return started if isinstance(started, Receipt) else (await self._ends([started]))[0]
 
     async def _ends(self, futures: Sequence[asyncio.Future[Any]]) -> list[Any]:
         """Result or exception of each; the library tries some errors again for ever, so we do not wait for ever (fault 33)."""
@@ -192,21 +227,30 @@ class KafkaPublisher(Link):
             return _receipt(error)
         return sent
 
-    async def _renew(self, broken: Any) -> None:
-        """A gap in the sequence never closes again in this session: go on in a new one (its old receipts stay UNKNOWN)."""
+    async def _renew(self, broken: Any) -> bool:
+        """A gap in the sequence never closes again in this session: go on in a new one; whether there is one."""
         async with self._renewing:
             if self._producer is not broken:
-                return  # somebody else has seen it, too
+                return True  # somebody else has seen it, too
             try:
-                self._producer = await self._way.producer(self.name)
+                renewed = await self._way.producer(self.name)
             except BrokerError:
-                return  # the old one stays, and says UNKNOWN until the life ends or the cluster is back
+                return False  # the old one stays, and says UNKNOWN until the life ends or the cluster is back
+            if self.cause is not None:
+                await stop(renewed)
+                return False
+            self._lanes.close()
+            await self._lanes.landed(LANDING_LIMIT_S)
             self._lanes.give_up()
+            self._producer = renewed
             self._lanes = self._new_lanes()
+            await self._missing(set(self._largest_bytes))  # or the library would make their batches, full ones
         await stop(broken)
+        return True
 
     def _new_lanes(self) -> Lanes:
-        return Lanes(self._producer, lambda work: self.life.start(work, name=f"lane {self.name}"))
+        start = self.life.start
+        return Lanes(self._producer, lambda work: start(work, name=f"lane {self.name}"), self._largest_bytes)
 
     async def _room(self, wanted: int) -> int:
         """Take so much of the window, or what is left of it; who has waited comes first."""
@@ -247,12 +291,20 @@ def _receipts(run: Run) -> list[Receipt]:
     return [Receipt(Sent.CONFIRMED, "", f"{partition}/{offset + number}") for number in range(count)]
 
 
+def _may_go_again(run: Run) -> bool:
+    """Whether its records were certainly not written, and may be next time."""
+    result = run.batch.end.result() if run.batch.end.done() else None
+    return isinstance(result, NotWritten) or (is_too_large(result) and run.batch.count > 1)
+
+
 def _leaves_a_gap(result: Any) -> bool:
     """Whether the next record of that partition would be out of order: the library counts on after a refusal, too."""
-    return isinstance(result, _BROKEN) or (isinstance(result, BaseException) and bool(refusal(result)))
+    return isinstance(result, (*_BROKEN, NotWritten)) or (isinstance(result, BaseException) and bool(refusal(result)))
 
 
 def _receipt(result: Any) -> Receipt:
+    if isinstance(result, Receipt):
+        return result
     if not isinstance(result, BaseException):
         return Receipt(Sent.CONFIRMED, position=f"{result.partition}/{result.offset}")
     text = refusal(result)
