@@ -16,7 +16,7 @@ from tests.conformance.rules import CORRECTED, FAMILIES, RULES, unseen
 
 _RECORD = Path(".proof/rules.json")
 _TABLE = Path("docs/conformance.md")
-_WHERE = ("tests/conformance", "tests/brokers", "tests/faults", "tests/unit/embedded")
+_WHERE = ("tests/conformance", "tests/brokers", "tests/faults", "tests/unit/embedded", "tests/stateful")
 _WORDS = {"passed": "pass", "failed": "**fail**", "skipped": "could not run"}
 _RANK = ("skipped", "passed", "failed")
 

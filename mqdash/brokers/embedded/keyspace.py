@@ -5,7 +5,8 @@ A move is one script on one node: the copy is written first, the acknowledgement
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, Final
 
 from mqdash.brokers.embedded.pubsub import Channels
 from mqdash.brokers.embedded.stream import Id, Stream, StreamGroup
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mqdash.brokers.embedded.kernel import Bounds
+
+
+DETECTION_S: Final = 0.001
+"""How long the broker takes to notice a socket that dropped without a goodbye (E4)."""
 
 
 def dlq_name(stream: str) -> str:
@@ -50,6 +55,7 @@ class Keyspace:
         self.channels = Channels()
         self.declared_channels: set[str] = set()
         self.side_streams: set[str] = set()
+        self._dropped: deque[tuple[float, Callable[[], None]]] = deque()
         self._bounds = bounds
         self._askers: dict[str, Callable[[Message], None]] = {}
 
@@ -144,16 +150,24 @@ class Keyspace:
             tell(reply)
         return tell is not None
 
+    # --- connections ---
+
+    def drop(self, forget: Callable[[], None], now_s: float) -> None:
+        """A socket dropped: `forget` its connection after the detection delay, and nothing happens before (E4)."""
+        self._dropped.append((now_s + DETECTION_S, forget))
+
     # --- the kernel's Model ---
 
     def next_due_s(self) -> float | None:
-        """The next retry of any group, or the next slow subscriber's end."""
-        due = [self.channels.next_due_s()]
+        """The next retry of any group, the next slow subscriber's end, or the next dropped socket that is noticed."""
+        due = [self.channels.next_due_s(), self._dropped[0][0] if self._dropped else None]
         due += [group.retries.next_due_s() for stream in self.streams.values() for group in stream.groups.values()]
         return min((at_s for at_s in due if at_s is not None), default=None)
 
     def advance(self, now_s: float) -> None:
-        """Tell readers of retries that are due, close subscribers that were slow for too long."""
+        """Notice dropped sockets, tell readers of retries that are due, close subscribers that were slow for too long."""
+        while self._dropped and self._dropped[0][0] <= now_s:
+            self._dropped.popleft()[1]()
         self.channels.advance(now_s)
         for stream in self.streams.values():
             for group in stream.groups.values():
@@ -164,6 +178,8 @@ class Keyspace:
         """Streams, groups and pending lists are kept (as with appendfsync always); idle times go on (S6)."""
         del now_s
         self._askers.clear()
+        while self._dropped:
+            self._dropped.popleft()[1]()
 
 
 def _text(entry_id: Id) -> str:

@@ -17,7 +17,7 @@ from mqdash.model.message import Message, PubSub
 from mqdash.model.topology import QueueRef, Route
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mqdash.brokers.embedded.due import Due
     from mqdash.brokers.embedded.kernel import Life
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SETTLED: Final = Outcome(Settled.SETTLED)
 STALE: Final = Outcome(Settled.STALE, "another consumer owns it now, or it is settled already")
+POLITE: Final = ("closed", "left the group")
 NO_SUBSCRIBER: Final = "no subscriber: gone"
 
 
@@ -37,6 +38,14 @@ class Connection(Link):
         super().__init__(life, name)
         self.server = life.server
         self.keys = life.server.model
+
+    def _forget(self, connection: Callable[[], None]) -> None:
+        """The broker's side forgets the connection: at once after a goodbye, else when it notices (E4)."""
+        if self.cause in POLITE:
+            connection()
+        else:
+            self.keys.drop(connection, self.server.now_s())
+            self.server.rearm()
 
 
 class RedisPublisher(Connection):
@@ -188,7 +197,7 @@ class StreamConsumer(Connection):
         self.end("left the group")
 
     def _dropped(self) -> None:
-        self._group.readers.remove(self)
+        self._forget(lambda: self._group.readers.remove(self))
         self._group.retries.give_back(self.name, self.server.now_s() + self._session_timeout_s)
         self.server.rearm()
 

@@ -46,7 +46,7 @@ class RedisSubscription(Connection):
         self.end("crashed")
 
     def _dropped(self) -> None:
-        self.keys.channels.unsubscribe(self._subscriber)
+        self._forget(lambda: self.keys.channels.unsubscribe(self._subscriber))
 
 
 class RedisRequester(Connection):

@@ -361,7 +361,7 @@ async def test_a_restart_ends_the_life_and_keeps_what_was_confirmed() -> None:
             assert len(await consumer.take(9)) == 3
 
 
-async def test_declare_refuses_what_kafka_cannot_and_changes_nothing_on_conflict() -> None:
+async def test_E5_declare_refuses_what_kafka_cannot_and_changes_nothing_on_conflict() -> None:
     async with opened(ManualClock(), partitions=2) as broker:
         with pytest.raises(Conflict, match="2 partitions, not 3"):
             await broker.declare(Topology(destinations=(Destination(name="new", kind="topic"), *_three_partitions())))
@@ -375,6 +375,8 @@ async def test_declare_refuses_what_kafka_cannot_and_changes_nothing_on_conflict
         with pytest.raises(NotFound):
             async with broker.consume(QueueRef("nope", "g"), name="C", prefetch=1):
                 pass
+        with pytest.raises(Unsupported, match="nothing is routed"):
+            await broker.declare(Topology(bindings=(Binding(source="clicks", destination="other"),)))
         with pytest.raises(Unsupported, match="needs a group"):
             async with broker.consume(QueueRef("clicks"), name="C", prefetch=1):
                 pass
@@ -425,7 +427,7 @@ async def test_an_observer_has_no_writing_method() -> None:
     await observer.close()
 
 
-async def test_E1_the_same_seed_gives_the_same_run() -> None:
+async def test_E1_equal_seeds_give_byte_identical_logs_through_the_port() -> None:
     assert await _story(3) == await _story(3)
     assert await _story(3) != await _story(4)
 

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from mqdash.brokers.embedded.keyspace import DETECTION_S
 from mqdash.brokers.embedded.pubsub import Channels, Subscriber, compiled
 from mqdash.clock import ManualClock
 from mqdash.errors import ConnectionLost
@@ -123,13 +124,15 @@ async def test_P4_channel_and_pattern_give_one_copy_each() -> None:
 
 
 async def test_P6_what_is_published_between_crash_and_subscribing_again_is_lost() -> None:
-    async with opened(ManualClock()) as broker:
+    clock = ManualClock()
+    async with opened(clock) as broker:
         async with broker.subscribe(["ops.eu"], name="S") as subscription:
             await shout(broker, "ops.eu", "unread")
             subscription.crash()
             with pytest.raises(ConnectionLost):
                 await subscription.take(1)
         await shout(broker, "ops.eu", "missed")
+        await clock.advance(DETECTION_S)
         async with broker.subscribe(["ops.eu"], name="S") as subscription:
             await shout(broker, "ops.eu", "heard")
             assert bodies(await subscription.take(9)) == ["heard"]

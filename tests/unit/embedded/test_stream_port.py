@@ -6,13 +6,14 @@ from typing import cast
 import pytest
 
 from mqdash.brokers.base import CanBrowse, CanClaim, CanRequest, CanSubscribe, HoldsDeadLetters
+from mqdash.brokers.embedded.keyspace import DETECTION_S
 from mqdash.brokers.embedded.redis import RedisBroker
 from mqdash.clock import ManualClock
 from mqdash.errors import Conflict, ConnectionLost, ConsumerCancelled, NotFound, Unsupported
 from mqdash.model.delivery import Ack, Answer, DeadLetter, Outgoing, Retry, Sent, Settled, Verdict
 from mqdash.model.message import Draft, Entry, Family, Message, compose
-from mqdash.model.topology import Attendant, Destination, Queue, QueueRef, Route, Topology
-from tests.unit.embedded.redis import ALERTS, DLQ, add, bodies, each, new, opened, topology
+from mqdash.model.topology import Attendant, Binding, Destination, Queue, QueueRef, Route, Topology
+from tests.unit.embedded.redis import ALERTS, DLQ, add, bodies, each, new, opened, shout, topology
 
 
 async def test_S1_receipts_name_the_entry() -> None:
@@ -361,7 +362,7 @@ async def test_a_restart_ends_the_life_and_keeps_entries_and_pending_lists() -> 
         assert (measured.waiting, measured.in_flight) == (1, 1)
 
 
-async def test_declare_refuses_what_redis_cannot_and_conflicts() -> None:
+async def test_E5_declare_refuses_what_redis_cannot_and_conflicts() -> None:
     async with opened(ManualClock()) as broker:
         with pytest.raises(Unsupported, match="fanout"):
             await broker.declare(Topology(destinations=(Destination(name="x", kind="fanout"),)))
@@ -373,6 +374,8 @@ async def test_declare_refuses_what_redis_cannot_and_conflicts() -> None:
             await broker.declare(Topology(destinations=(Destination(name="alerts", kind="stream", max_length=5),)))
         with pytest.raises(NotFound, match="does not exist"):
             await broker.declare(Topology(queues=(Queue(ref=QueueRef("nope", "g")),)))
+        with pytest.raises(Unsupported, match="routes nothing"):
+            await broker.declare(Topology(bindings=(Binding(source="alerts", destination="other"),)))
         await broker.declare(topology())  # equal: fine
 
 
@@ -394,3 +397,78 @@ async def test_an_observer_has_no_writing_method() -> None:
     observer = await new(ManualClock()).observe()
     for name in ("declare", "remove", "publisher", "consume", "lease", "requester", "subscribe"):
         assert not hasattr(observer, name)
+
+
+async def test_E1_equal_seeds_give_byte_identical_logs_through_the_port() -> None:
+    assert await _story(3) == await _story(3)
+    assert await _story(3) != await _story(4)
+
+
+async def _story(seed: int) -> bytes:
+    """What a producer, two workers (one is killed), a subscriber and an asker see, with the broker's numbers."""
+    told: list[str] = []
+    clock = ManualClock()
+    broker = cast("RedisBroker", await new(clock, seed=seed).connect())
+    async with broker:
+        await broker.declare(topology(max_length=10))
+        async with (
+            broker.consume(ALERTS, name="W1", prefetch=3) as killed,
+            broker.consume(ALERTS, name="W2", prefetch=5) as other,
+            broker.subscribe(["ops.*"], name="S1") as listener,
+            broker.requester(name="asker") as asker,
+        ):
+            for number in range(20):
+                receipts = [*await add(broker, str(number)), *await shout(broker, "ops.eu", str(number))]
+                told += [repr(one) for one in (*receipts, *await listener.take(9))]
+                if number == 8:
+                    await add(broker, "x", "y")
+                    told += [repr(one) for one in await killed.take(2)]
+                    killed.crash()
+                verdict: Verdict = DeadLetter("Boom") if number % 5 == 0 else Retry(1.0) if number % 3 == 0 else Ack()
+                deliveries = await other.take(2)
+                told += [repr(one) for one in (*deliveries, *await other.settle(each(deliveries, verdict)))]
+                await clock.advance(0.3)
+            told += [repr(one) for one in await other.claim(min_idle_s=1.0, limit=9)]
+            question = compose(Draft(body=b"?"), Family.REDIS_STREAMS)
+            asked = asyncio.ensure_future(asker.request(Route("alerts"), question, timeout_s=1.0))
+            await clock.advance(1.5)
+            told += [repr(await asked), repr(await broker.browse(ALERTS, newest=1))]
+        told += [repr(await broker.measure([ALERTS, DLQ])), repr(await broker.catalog())]
+    return "\n".join(told).encode()
+
+
+async def test_E4_S6_a_killed_client_is_gone_and_its_entries_are_claimable_only_after_the_modelled_delays() -> None:
+    clock = ManualClock()
+    async with (
+        opened(clock) as broker,
+        broker.consume(ALERTS, name="W1", prefetch=9) as killed,
+        broker.consume(ALERTS, name="W2", prefetch=9) as other,
+        broker.subscribe(["ops.eu"], name="S1") as listener,
+    ):
+
+        async def connected() -> tuple[int | None, int | None]:
+            group, channel = await broker.measure([ALERTS, QueueRef("ops.eu")])
+            return group.consumers, channel.consumers
+
+        async def attendants() -> dict[str, float | None]:
+            page = await broker.catalog()
+            return {one.name: one.idle_s for one in page.entities if isinstance(one, Attendant) and one.queue == ALERTS}
+
+        await add(broker, "a", "b")
+        await killed.take(9)
+        killed.crash()
+        listener.crash()
+        assert await connected() == (2, 1)
+        assert await attendants() == {"W1": None, "W2": None}
+        assert [one.position for one in await shout(broker, "ops.eu", "lost")] == ["1"]  # as far as the broker knows
+        await clock.advance(DETECTION_S * 0.9)
+        assert await connected() == (2, 1)
+        await clock.advance(DETECTION_S * 0.2)
+        assert await connected() == (1, 0)
+        assert (await attendants())["W1"] == pytest.approx(DETECTION_S * 1.1, abs=1e-5)
+        await clock.advance(4.9)
+        assert await other.claim(min_idle_s=5.0, limit=9) == []
+        await clock.advance(0.1)
+        claimed = await other.claim(min_idle_s=5.0, limit=9)
+        assert bodies(claimed) == ["a", "b"]
+        assert [round(one.idle_s or 0) for one in claimed] == [5, 5]
