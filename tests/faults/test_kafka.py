@@ -60,7 +60,7 @@ async def test_24_a_storm_of_rebalances_loses_nothing_and_is_told(target: Target
 
 
 @broker_targets("kafka")
-async def test_25_new_partitions_appear(target: Target) -> None:
+async def test_25_K17_new_partitions_appear(target: Target) -> None:
     async with place(target.url) as (life, ref), admin_of(target.url) as admin:
         assert len((await level(life, ref)).partitions) == 1
         await admin.create_partitions({ref.name: NewPartitions(3)})
@@ -93,7 +93,7 @@ async def test_29_K24_records_that_are_gone_are_told_apart_from_lag(target: Targ
 
 
 @broker_targets("kafka")
-async def test_31_a_deleted_topic_ends_its_consumers_and_a_new_one_starts_from_nothing(target: Target) -> None:
+async def test_31_K30_a_deleted_topic_ends_its_consumers_and_a_new_one_starts_from_nothing(target: Target) -> None:
     async with place(target.url) as (life, ref):
         await publish(life, ref.name, range(5))
         async with life.consume(ref, name="w", prefetch=5, session_timeout_s=SESSION_S) as worker:
