@@ -30,8 +30,9 @@ class PlanDialog(ModalScreen[Plan | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "Cancel", show=False),
-        Binding("left", "rate(-1)", "Slower", show=False),
-        Binding("right", "rate(1)", "Faster", show=False),
+        Binding("down", "rate(-1)", "Slower", show=False),
+        Binding("up", "rate(1)", "Faster", show=False),
+        Binding("left,right", "app.focus_next", "The other button", show=False),
     ]
 
     def __init__(self, plan: Plan, how: str, which: str = "") -> None:
@@ -47,7 +48,7 @@ class PlanDialog(ModalScreen[Plan | None]):
             n = len(self._plan.letters)
             which = f" ({self._which})" if self._which else ""
             box.border_title = safe_text(f"r Replay {texts.exact(n)} dead letter{'s' * (n != 1)}{which}")
-            box.border_subtitle = literal("nothing has been sent yet · enter presses the lit one · ← → rate · esc")
+            box.border_subtitle = literal("nothing sent yet · enter presses the lit one · ← → the other · ↑ ↓ rate · esc")
             yield Static(self._text(), id="plan-text")
             if self._name:
                 yield Label(safe_text(f"more than 100: type {self._name}"), markup=False, classes="hint gap")
@@ -71,7 +72,7 @@ class PlanDialog(ModalScreen[Plan | None]):
             ("to", plan.to, "bold", plan.to_note),
             ("stripped", ", ".join(plan.stripped) or "nothing", "", "kept: everything else"),
             ("may come", plan.duplicates, "", ""),
-            ("rate", f"◀ {plan.rate_per_s:g}/s ▶", "bold $accent", f"about {texts.duration(seconds)}"),
+            ("rate", f"▼ {plan.rate_per_s:g}/s ▲", "bold $accent", f"about {texts.duration(seconds)}"),
             ("journal", "on disk, survives a cut connection", "", ""),
         ]
         parts: list[Content | tuple[str, str]] = []
