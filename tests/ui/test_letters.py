@@ -115,7 +115,7 @@ async def test_replay_of_the_marked_ones_shows_the_plan_first(stage: Stage, tmp_
     async with opened(stage, tmp_path) as broker:
         await stage.press("a", "r")
         await until(lambda: isinstance(stage.app.screen, PlanDialog))
-        await stage.shows("Replay 2", "nothing has been sent yet", "orders", "may come")
+        await stage.shows("Replay 2", "nothing sent yet", "orders", "may come")
         assert (await waiting(broker))["orders"] == 0
         await stage.press("enter")  # the embedded lab: the button that does it has the focus
         await until(lambda: isinstance(stage.app.screen, LettersScreen))
@@ -133,8 +133,10 @@ async def test_plan_that_asks_has_the_focus_on_cancel_and_names_what_is_marked(s
         stage.control.asking = "confirm"
         await stage.press("a", "r")
         await until(lambda: isinstance(stage.app.screen, PlanDialog))
-        await stage.shows("Replay 2 dead letters (2 marked)", "enter")
-        await stage.press("enter")
+        await stage.shows("Replay 2 dead letters (2 marked)", "enter presses it", "▼ 50/s ▲")
+        await stage.press("up")
+        await stage.shows("▼ 100/s ▲")
+        await stage.press("left", "right", "enter")  # to the button that does it, and back
         await until(lambda: isinstance(stage.app.screen, LettersScreen))
         await stage.shows("2 marked")
         assert (await waiting(broker))["orders"] == 0
