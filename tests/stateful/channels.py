@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
 from mqdash.brokers.base import CanSubscribe, Publisher
+from mqdash.brokers.embedded.keyspace import DETECTION_S
 from mqdash.model.delivery import Delivery, Outgoing
 from mqdash.model.message import Draft, Family, PubSub, compose
 from mqdash.model.topology import Destination, QueueRef, Route, Topology
@@ -68,6 +69,8 @@ class ChannelWorld(World):
     async def end(self, name: str, *, crash: bool) -> None:
         worker = self.subscribers.pop(name)
         await (worker.crash() if crash else worker.leave())
+        if crash:
+            await self.pass_time(2 * DETECTION_S)
         del self.due[name], self.heard[name], self.asked[name]
 
     async def publish(self, bodies: list[str], channel: str) -> list[tuple[str, str, str]]:

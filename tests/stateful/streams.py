@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
 from mqdash.brokers.base import CanBrowse, CanClaim, Consumer, Publisher
+from mqdash.brokers.embedded.keyspace import DETECTION_S
 from mqdash.errors import BrokerError
 from mqdash.model.delivery import Ack, DeadLetter, Delivery, Outgoing, Retry, Sent, Settled, Verdict
 from mqdash.model.message import Family
@@ -139,8 +140,8 @@ class StreamWorld(World):
         if crash:
             consumer.crash()
         await context.aclose()
-        if crash and retries:
-            await self.pass_time(SESSION_S + 0.1)
+        if crash:
+            await self.pass_time(SESSION_S + 0.1 if retries else 2 * DETECTION_S)
 
     # --- what shows ---
 
