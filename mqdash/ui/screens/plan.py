@@ -48,7 +48,7 @@ class PlanDialog(ModalScreen[Plan | None]):
             n = len(self._plan.letters)
             which = f" ({self._which})" if self._which else ""
             box.border_title = safe_text(f"r Replay {texts.exact(n)} dead letter{'s' * (n != 1)}{which}")
-            box.border_subtitle = literal("nothing sent yet · ← → choose, enter presses it · ↑ ↓ rate · esc cancels")
+            box.border_subtitle = literal("nothing sent yet · ← → choose, enter presses it · ↑ ↓ rate · esc")
             yield Static(self._text(), id="plan-text")
             if self._name:
                 yield Label(safe_text(f"more than 100: type {self._name}"), markup=False, classes="hint gap")
