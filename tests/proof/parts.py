@@ -94,6 +94,6 @@ PARTS: dict[str, Any] = {
         Part(name="restart-kafka", title="Kafka killed under load", total=30, run=_restart_kafka, table=_restarts),
         Part(name="restart-redis", title="Redis killed under load", total=30, run=_restart_redis, table=_restarts),
         Part(name="headless", title="A worker killed in the lab", total=20 * len(ON), run=_headless, table=_headlesses),
-        Part(name="stateful", title="Random steps", total=len(CHUNKS), run=stateful, table=_statefuls),
+        Part(name="stateful", title="Random steps", total=len(CHUNKS), run=stateful, table=_statefuls, at_once=3),
     )
 }

@@ -62,7 +62,7 @@ def test_messages_that_come_back_late_get_a_line_of_their_own() -> None:
     [
         (Family.KAFKA, "1 fetched record", "its partitions are read by nobody until its session times out"),
         (Family.REDIS_STREAMS, "1 pending entry", "what it held stays pending until another consumer claims it"),
-        (Family.REDIS_PUBSUB, "1 message", "what it held is gone, and nothing said from now on reaches it"),
+        (Family.REDIS_PUBSUB, "1 message", "what it was working on is gone; nothing said from now on reaches it"),
     ],
 )
 def test_each_family_has_its_own_nouns_and_says_what_comes_of_a_kill(family: Family, held: str, outlook: str) -> None:
