@@ -77,7 +77,7 @@ def _measured(name: str, n: int) -> Run:
     from tests.proof.parts import PARTS  # in a process of its own: found again by its name
 
     started_s = time.monotonic()
-    run = asyncio.run(PARTS[name].run(n))  # type: ignore[arg-type]
+    run = asyncio.run(PARTS[name].run(n))
     return {"n": n, **run, "took_s": round(time.monotonic() - started_s, 1), "commit": commit(), "at": int(time.time())}
 
 
