@@ -256,6 +256,10 @@ CORRECTED = (
         " ends the connection with 541 after a while (4.0.5). What was confirmed in that second was not seen again."
     ),
     (
+        "R17: in 3.10.8 a message that dies of its delivery limit gives the consumer that returned it one message more than its"
+        " prefetch, for as long as it stays; 4.0.5 does not."
+    ),
+    (
         "R18: a prefetch for each consumer that is set after the channel-wide one lifts it. A quorum queue refuses by closing the"
         " connection (540), not the channel."
     ),

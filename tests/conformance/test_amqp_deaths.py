@@ -235,6 +235,22 @@ def test_R49_F1_beyond_its_delivery_limit_a_message_dies(amqp: Amqp, by: str) ->
 
 
 @natively
+def test_R17_R40_in_3_10_a_death_by_the_delivery_limit_gives_its_consumer_one_more_each_time(amqp: Amqp) -> None:
+    queue = amqp.queue(kind="quorum", delivery_limit=0)
+    amqp.fill(queue, *(f"m{number}" for number in range(9)))
+    channel = amqp.channel()
+    tap = channel.consume(queue, prefetch=1)
+    amqp.until(lambda: len(tap.got) == 1)
+    channel.nack(tap.got[0].tag, requeue=True)
+    more = 1 if amqp.version < (4, 0) else 0
+    amqp.until(lambda: len(tap.got) == 2 + more)
+    amqp.holds(queue, 7 - more)
+    channel.nack(tap.got[-1].tag, requeue=True)
+    amqp.until(lambda: len(tap.got) == 3 + 2 * more)
+    amqp.holds(queue, 6 - 2 * more)
+
+
+@natively
 def test_R49_from_4_0_on_20_is_the_limit_that_nobody_set(amqp: Amqp) -> None:
     exchange, dead = amqp.grave()
     queue = amqp.queue(kind="quorum", dlx=exchange)

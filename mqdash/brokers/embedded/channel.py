@@ -71,7 +71,7 @@ class Channel:
 class Subscriber:
     """One consumer of a queue; `outbox` is its socket buffer: (tag, entry, redelivered) of what was handed to it.
 
-    `prefetch` 0 = unlimited. `cancelled`: the broker ended it, and why (R27).
+    `prefetch` 0 = unlimited. `cancelled`: the broker ended it, and why (R27). `extra`: what it is given beyond its prefetch.
     """
 
     __slots__ = (
@@ -79,6 +79,7 @@ class Subscriber:
         "cancelled",
         "channel",
         "exclusive",
+        "extra",
         "no_ack",
         "outbox",
         "paused",
@@ -100,6 +101,7 @@ class Subscriber:
         self.priority = 0
         self.outbox: deque[tuple[int, Entry, bool]] = deque()
         self.unacked = 0
+        self.extra = 0
         self.active = False
         self.paused = False
         self.cancelled = ""
@@ -113,7 +115,7 @@ class Subscriber:
     @property
     def has_room(self) -> bool:
         """Whether its prefetch lets it take one more (R17)."""
-        return not self.paused and (self.no_ack or self.prefetch == 0 or self.unacked < self.prefetch)
+        return not self.paused and (self.no_ack or self.prefetch == 0 or self.unacked < self.prefetch + self.extra)
 
 
 Held = tuple["Entry", "ReadyQueue", "Subscriber | None"]

@@ -164,6 +164,10 @@ class ReadyQueue:
         self.ready_bytes += entry.size_bytes
         self.lanes[entry.lane].fresh.append(entry)
 
+    def is_worn(self, entry: Entry) -> bool:
+        """Whether it was given back more often than its delivery limit allows (R40, R49)."""
+        return self.delivery_limit is not None and entry.returns > self.delivery_limit
+
     def put_back(self, entry: Entry) -> None:
         """Ready again: where it was, on a quorum queue before all others and behind what came back earlier (R25)."""
         self.ready += 1

@@ -246,11 +246,13 @@ class RabbitServer(ClientServer):
     def nack(self, channel: Channel, tag: int, now_s: float, *, requeue: bool, multiple: bool = False) -> None:
         """Give back in place, or reject for good: dead-lettered, else dropped (R21, R25, R40)."""
         taken = self._outstanding(channel, tag, now_s, multiple=multiple)
-        for entry, queue, _ in taken:
+        for entry, queue, subscriber in taken:
             if not requeue:
                 self._remove(queue, entry, "rejected", now_s)
-            else:
-                self._requeue(queue, entry, now_s, at_front=False)
+                continue
+            self._requeue(queue, entry, now_s, at_front=False)
+            if self.version < (4, 0) and subscriber is not None and queue.is_worn(entry):
+                subscriber.extra += 1  # 3.10 gives the room back twice when the limit takes the message (measured)
         for queue, subscriber in {(queue, subscriber): None for _, queue, subscriber in taken}:
             if subscriber is not None and not queue.quorum:
                 self.activate(
@@ -289,7 +291,7 @@ class RabbitServer(ClientServer):
         entry.redelivered = True
         entry.returns += 1
         self.note(now_s, "requeue", queue.name, entry.position)
-        if queue.delivery_limit is not None and entry.returns > queue.delivery_limit:
+        if queue.is_worn(entry):
             self._remove(queue, entry, "delivery_limit", now_s)
         elif queue.quorum and queue.delivery_limit is None and not at_front:
             queue.place(entry)
