@@ -108,8 +108,12 @@ async def test_7_R15_a_memory_alarm_is_shown_publishing_ends_and_resumes(own: Ru
             await shown.shows("◐ orders", "blocked", timeout_s=SAID_S)
             await shown.tells("blocks publishers", "low on memory")
             assert shown.state("orders") is LinkState.UP
-            rows = shown.runtime.store.view().producers.rows
-            assert ProducerState.BLOCKED in {row.producer.state for row in rows}
+
+            def stopped() -> bool:
+                rows = shown.runtime.store.view().producers.rows
+                return ProducerState.BLOCKED in {row.producer.state for row in rows}
+
+            await until(stopped)
         finally:
             await asyncio.to_thread(_control, own, "set_vm_memory_high_watermark", "0.4")
         await shown.tells("takes publishes again", timeout_s=20)

@@ -19,7 +19,7 @@ from tests.stateful.worlds import Seen, World
 PARTITIONS = 3
 MEMBERS = 3
 """Never more than partitions: then each change of the group moves a partition, and shows when it is over."""
-SESSION_S = 0.8  # a shorter one runs out by itself when the machine is busy
+SESSION_S = 1.5  # a shorter one runs out by itself when the machine is busy
 RETRY_S = 0.1
 KEYS = tuple(f"k{number}" for number in range(6))
 VERDICTS: tuple[Verdict, ...] = (Ack(), Ack(), Ack(), Retry(), Retry(RETRY_S), DeadLetter("E", "bad"))

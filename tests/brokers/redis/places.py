@@ -1,6 +1,8 @@
 """Redis set up in ways the shared ones are not: with TLS and users, a Sentinel, a cluster. All processes end with the test."""
 
 import contextlib
+import itertools
+import os
 import shutil
 import socket
 import subprocess
@@ -12,7 +14,11 @@ import pytest
 from tests.harness.process import birth, is_free, kill9, spawn, wait_until
 from tests.harness.settings import FIRST_PORT, HOST
 
-PORTS = range(FIRST_PORT + 1110, FIRST_PORT + 1400)
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 2
+"""Two test processes look for free ports at the same moment: each has a range of its own."""
+PORTS = range(FIRST_PORT + 1110 + 145 * _WORKER, FIRST_PORT + 1255 + 145 * _WORKER)
+CLUSTER_PORTS = range(21_100 + 800 * _WORKER, 21_900 + 800 * _WORKER)
+"""A node also listens 10,000 higher: below 32,768, where the system gives no port to a connection that goes out."""
 
 
 class Server:
@@ -56,9 +62,14 @@ def redis_server() -> str:
     return found
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on, their cluster bus ports included."""
-    found = [port for port in PORTS if is_free(port) and port + 10000 < 65536][:count]
+def free_ports(count: int, *, cluster: bool = False) -> list[int]:
+    """Ports nobody listens on, their cluster bus ports included for `cluster`."""
+    free = (
+        port
+        for port in (CLUSTER_PORTS if cluster else PORTS)
+        if is_free(port) and (not cluster or is_free(port + 10_000))
+    )
+    found = list(itertools.islice(free, count))
     assert len(found) == count
     return found
 
@@ -114,7 +125,7 @@ class _Sentinel(Server):
 @contextlib.contextmanager
 def cluster(folder: Path) -> Iterator[tuple[str, list[Server]]]:
     """Three masters: a URL that names two of them, and all three."""
-    ports = free_ports(3)
+    ports = free_ports(3, cluster=True)
     servers: list[Server] = []
     with ended(servers):
         options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
