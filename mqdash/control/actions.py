@@ -22,7 +22,7 @@ from mqdash.model.delivery import Outgoing, Sent
 from mqdash.model.message import Draft, Family, compose
 from mqdash.model.names import tag
 from mqdash.model.routing import Routing
-from mqdash.model.topology import QueueRef, Route, Topology
+from mqdash.model.topology import Queue, QueueRef, Route, Topology
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -139,10 +139,15 @@ class Control:
         except ValueError as error:
             raise Unsupported(broker, str(error)) from None
         self._last_published[broker, producer] = (route, draft)
-        target = await self._wait_queue(attachment, route, draft.delay_s) if draft.delay_s else route
         by = producer or "you"
-        async with port.publisher(name=by, window=1) as publisher:
-            receipt = (await publisher.send([Outgoing(target, message)]))[0]
+        waiting = await self._wait_queue(attachment, route, draft.delay_s) if draft.delay_s else None
+        target = route if waiting is None else Route("", waiting.ref.name)
+        try:
+            async with port.publisher(name=by, window=1) as publisher:
+                receipt = (await publisher.send([Outgoing(target, message)]))[0]
+        finally:
+            if waiting is not None:
+                self._tidy_later(attachment, waiting, draft.delay_s or 0.0)
         ended = {
             Sent.CONFIRMED: f"held, due in {draft.delay_s:g} s" if draft.delay_s else "confirmed",
             Sent.RETURNED: "returned: nobody is bound for it",
@@ -164,7 +169,7 @@ class Control:
         draft = msgspec.structs.replace(draft, id=None if draft.id is None else f"again-{secrets.token_hex(3)}")
         return await self.publish(broker, route, draft, producer=producer)
 
-    async def _wait_queue(self, attachment: Attachment, route: Route, delay_s: float) -> Route:
+    async def _wait_queue(self, attachment: Attachment, route: Route, delay_s: float) -> Queue:
         """A queue whose messages come to `route` after the delay, old enough to survive a kill (R13); deleted once they have.
 
         Raises:
@@ -174,14 +179,20 @@ class Control:
             raise Unsupported(attachment.name, f"{attachment.url.family} cannot delay a single message")
         await self._check_reachable(attachment, route)
         name = f"mqdash.wait.{self._own}.{route.destination or 'default'}.{route.key}.{round(delay_s * 1000)}ms"
-        waiting = Topology(queues=(holding_queue(name, delay_s, route),))
+        waiting = holding_queue(name, delay_s, route)
         earlier = self._tidying.pop(name, None)
         if earlier is not None:
             earlier.cancel()  # whoever publishes once more also tidies later
-        await attachment.broker.declare(waiting)
-        self._tidying[name] = asyncio.create_task(self._tidy(attachment, waiting, delay_s), name=f"tidy {name}")
+        await attachment.broker.declare(Topology(queues=(waiting,)))
         await self._clock.sleep(FRESH_S)
-        return Route("", name)
+        return waiting
+
+    def _tidy_later(self, attachment: Attachment, waiting: Queue, delay_s: float) -> None:
+        name = waiting.ref.name
+        earlier = self._tidying.pop(name, None)
+        if earlier is not None:
+            earlier.cancel()  # two were on their way at once: the later one counts
+        self._tidying[name] = asyncio.create_task(self._tidy(attachment, waiting, delay_s), name=f"tidy {name}")
 
     async def _check_reachable(self, attachment: Attachment, route: Route) -> None:
         """A message that comes due for nobody is dropped without a word, so ask before it is held."""
@@ -204,17 +215,23 @@ class Control:
             )
             raise NotFound(attachment.name, text)
 
-    async def _tidy(self, attachment: Attachment, waiting: Topology, delay_s: float) -> None:
+    async def _tidy(self, attachment: Attachment, waiting: Queue, delay_s: float) -> None:
         """Remove a wait queue when it is surely empty; a queue that stays behind loses nothing.
 
-        Empty is not enough: it keeps what its target has not confirmed yet, and only the management API tells of that.
+        Empty is not enough: it keeps what its target has not confirmed yet, and only the management API tells of that,
+        late. So it has to be found empty twice, longer apart than the API's figures are old.
         """
-        name = waiting.queues[0].ref.name
+        name = waiting.ref.name
         try:
-            await self._clock.sleep(delay_s + TIDY_AFTER_S)
-            measured = await attachment.life.measure([queue.ref for queue in waiting.queues])
-            if all(found.waiting == 0 and found.in_flight == 0 for found in measured):
-                await attachment.broker.remove(waiting)
+            await self._clock.sleep(delay_s)
+            empty = 0
+            while empty < 2:
+                await self._clock.sleep(TIDY_AFTER_S)
+                measured = await attachment.life.measure([waiting.ref])
+                if any(found.in_flight is None for found in measured):
+                    return
+                empty = empty + 1 if all(found.waiting == found.in_flight == 0 for found in measured) else 0
+            await attachment.broker.remove(Topology(queues=(waiting,)))
         except MqdashError as error:
             log.info("wait queue of %s stays: %s", attachment.name, error)
         finally:

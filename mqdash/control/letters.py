@@ -132,7 +132,7 @@ class LetterBox:
             checks.append((False, f"{len(back)} have come back {max(x.replays for x in back)} times already"))
         note = family_note(letters[0].delivery.message) if letters else ""
         if note:
-            note = await self._reaching(note, homes, {letter.origin.group for letter in letters if letter.origin})
+            note = await self._reaching(note, homes, {letter.origin for letter in letters})
         names = sorted({name for letter in letters for name in _stripped(letter)})
         return Plan(
             queue=self.queue,
@@ -163,16 +163,23 @@ class LetterBox:
         told = "" if consumers is None else f", {consumers} consumers"
         return True, f"{place} exists, takes messages{told}"
 
-    async def _reaching(self, note: str, homes: Iterable[Route], failed_in: set[str]) -> str:
-        """Whom a replay reaches beside the groups it failed in, by name where any is known."""
-        groups: dict[str, None] = {}
+    async def _reaching(self, note: str, homes: Iterable[Route], failed_in: set[QueueRef | None]) -> str:
+        """Whom a replay reaches beside the group each letter failed in, by name where any is known (semantics §2.2).
+
+        "No other group" is said only when it is sure: all failed in one group (None: nobody tells), go back to its topic
+        or stream, and the catalogue told of all there is.
+        """
+        alone = next(iter(failed_in)) if len(failed_in) == 1 else None
+        readers: set[QueueRef] = set()
+        sure = True
         for home in homes:
             page = await self._attachment.life.catalog(prefix=home.destination, limit=50)
             queues = [entity.ref for entity in page.entities if isinstance(entity, Queue)]
-            groups |= {ref.group: None for ref in queues if ref.name == home.destination and ref.group}
-        others = [group for group in groups if group not in failed_in]
-        if groups and not others:
-            return f"read by {', '.join(groups)}, where it failed, and by no other group"
+            readers |= {ref for ref in queues if ref.name == home.destination and ref.group}
+            sure = sure and page.after is None and alone is not None and home.destination == alone.name
+        if alone is not None and sure and readers == {alone}:
+            return f"read by {alone.group}, where it failed, and by no other group"
+        others = sorted({ref.group for ref in readers if ref != alone})
         return f"{note}: {', '.join(others)}" if others else note
 
     async def replay(

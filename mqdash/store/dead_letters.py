@@ -87,7 +87,8 @@ class DeadLetters:
         return self._seen.last(MINUTE_S)
 
     def view(self, graves: tuple[GraveView, ...]) -> DeadLettersView:
-        """The pane with these graves; the same object while nothing changed."""
+        """The pane with these graves, the fullest first; the same object while nothing changed."""
+        graves = tuple(sorted(graves, key=lambda grave: -(grave.count or 0)))
         second = self._beat.second
         for cause in self._causes.values():
             if cause.dirty or (cause.second != second and cause.meter.warm):

@@ -241,11 +241,14 @@ class MqdashApp(App[int]):
         except Exception as error:  # noqa: BLE001 - one broken screen must not take the others with it
             self.report_failure(where, error)
 
-    def open_letters(self, broker: str, queue: QueueRef) -> None:
-        """The screen of one dead-letter queue; what it holds it gives back when it closes. Asks where that costs others."""
-        self.run_worker(self._open_letters(broker, queue), name="open letters", group="letters", exclusive=True)
+    def open_letters(self, broker: str, queue: QueueRef, cause: str = "") -> None:
+        """The screen of one dead-letter queue; what it holds it gives back when it closes. Asks where that costs others.
 
-    async def _open_letters(self, broker: str, queue: QueueRef) -> None:
+        `cause`: selected at first, when there are letters of it.
+        """
+        self.run_worker(self._open_letters(broker, queue, cause), name="open letters", group="letters", exclusive=True)
+
+    async def _open_letters(self, broker: str, queue: QueueRef, cause: str) -> None:
         from mqdash.ui.screens.dead_letters import LettersScreen
 
         try:
@@ -257,7 +260,7 @@ class MqdashApp(App[int]):
             self.refuse(broker, error)
             return
         if not how or await self.ask(f"Open {queue} on {broker}?", how, OPENING_COSTS):
-            self.push_screen(LettersScreen(broker, queue))
+            self.push_screen(LettersScreen(broker, queue, cause))
 
     def open_publish(self, broker: str, producer: str) -> None:
         """The form that composes a message."""

@@ -182,7 +182,7 @@ ALL: Final[tuple[Key, ...]] = (
          "Write the marked ones (or the selected one) to the archive and remove them", rank=14, palette=True),
     _key("letter.view", _L, "v", "next_view", "v", "body/headers/path",
          "Show the body, the headers or the path of the selected dead letter", rank=16),
-    _key("letter.pane", _L, "tab,shift+tab", "other_pane", "tab", "other side", "Causes or messages", rank=18),
+    _key("letter.pane", _L, "tab,shift+tab", "other_pane", "tab", "next pane", "Causes, messages, the one message", rank=18),
     _key("letter.filter", _L, "slash", "filter", "/", "filter", "Show only dead letters that contain a text", rank=60,
          at_once=True),
 )

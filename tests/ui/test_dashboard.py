@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,10 +12,10 @@ from mqdash.brokers.embedded import connector
 from mqdash.brokers.url import parse_url
 from mqdash.model.actors import WorkerState
 from mqdash.model.broker import LinkState
-from mqdash.model.delivery import Sent
+from mqdash.model.delivery import Receipt, Sent
 from mqdash.model.events import LinkChanged, UserActed
 from mqdash.model.message import Draft, Family
-from mqdash.model.topology import Route
+from mqdash.model.topology import QueueRef, Route
 from mqdash.ui.screens.confirm import Confirm
 from mqdash.ui.screens.dashboard import Dashboard
 from mqdash.ui.screens.publish import PublishForm
@@ -297,6 +298,28 @@ async def test_R7_publish_form_tells_how_it_ended(running: Stage, sent: Sent, wo
     await running.shows(words)
 
 
+async def test_R7_publish_form_stays_while_its_message_is_being_sent(
+    running: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = asyncio.Event()
+    publish = running.control.publish
+
+    async def slow(broker: str, route: Route, draft: Draft, *, producer: str = "") -> Receipt:
+        receipt = await publish(broker, route, draft, producer=producer)
+        await answered.wait()
+        return receipt
+
+    monkeypatch.setattr(running.control, "publish", slow)
+    await running.press("p")
+    await until(lambda: isinstance(running.app.screen, PublishForm))
+    await running.press("ctrl+s")
+    await until(lambda: len(running.control.calls) == 1)
+    await running.press("escape")
+    await running.shows("p Publish on orders", "being sent…")
+    answered.set()
+    await until(lambda: isinstance(running.app.screen, Dashboard))
+
+
 async def test_help_lists_every_key(running: Stage) -> None:
     await running.press("question_mark")
     await running.shows("Keys", "Everywhere", "Leave mqdash")
@@ -375,12 +398,17 @@ async def test_letters_of_a_broker_without_a_grave_are_not_another_brokers(runni
 
 
 async def test_letters_follow_the_selected_cause_whatever_broker_is_shown(running: Stage) -> None:
-    opened: list[tuple[str, str]] = []
-    running.app.open_letters = lambda broker, queue: opened.append((broker, str(queue)))  # type: ignore[method-assign]
+    opened: list[tuple[str, str, str]] = []
+
+    def note(broker: str, queue: QueueRef, cause: str = "") -> None:
+        opened.append((broker, str(queue), cause))
+
+    running.app.open_letters = note  # type: ignore[method-assign]
     await running.press("right_square_bracket", "4", "d", "enter")
-    assert opened == [("orders", "orders.failed")] * 2
+    first = running.app.view.dead_letters.causes[0].cause
+    assert opened == [("orders", "orders.failed", first)] * 2
     await running.press("5", "d")
-    assert opened == [("orders", "orders.failed")] * 2
+    assert opened == [("orders", "orders.failed", first)] * 2
 
 
 async def test_what_cannot_be_done_is_refused_before_it_is_asked(running: Stage) -> None:

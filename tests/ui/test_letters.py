@@ -100,6 +100,17 @@ async def test_shows_causes_messages_and_one_message_with_its_path(stage: Stage,
         await stage.shows("a replay goes to")
 
 
+async def test_enter_on_a_cause_opens_its_letters(stage: Stage, tmp_path: Path) -> None:
+    async with opened(stage, tmp_path):
+        await stage.press("escape")
+        await until(lambda: isinstance(stage.app.screen, Dashboard))
+        causes = [found.cause for found in stage.app.view.dead_letters.causes]
+        assert "bad JSON" in causes[1:]
+        await stage.press("4", "g", *["j"] * causes.index("bad JSON"), "enter")
+        await until(lambda: isinstance(stage.app.screen, LettersScreen))
+        await stage.shows("2 bad JSON", "1 message")
+
+
 async def test_leaving_gives_everything_back(stage: Stage, tmp_path: Path) -> None:
     async with opened(stage, tmp_path) as broker:
         await stage.press("escape")

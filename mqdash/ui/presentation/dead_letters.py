@@ -194,7 +194,7 @@ def _graves(canvas: Canvas, view: DeadLettersView, look: Look, keys: Keys) -> Dr
     if not view.graves:
         empty(
             canvas,
-            literal("No message has died since mqdash looks on."),
+            literal("No worker here has buried a message, no broker holds any."),
             literal("Those that do are grouped here by their cause."),
         )
         keys_below(canvas, keys, 4, lines=1)
@@ -202,7 +202,7 @@ def _graves(canvas: Canvas, view: DeadLettersView, look: Look, keys: Keys) -> Dr
     order = tuple(grave_subject(grave) for grave in view.graves)
     room = max(look.height - 4, 1)
     first = window(len(order), room, look.offset, index_of(order, look.selected))
-    canvas.put(2, 1, literal("None died since mqdash looks on. The brokers hold:"), theme.dim, width=look.width - 4)
+    canvas.put(2, 1, literal("No worker here buried any. The brokers hold:"), theme.dim, width=look.width - 4)
     hits: list[Hit] = []
     for at, grave in enumerate(view.graves[first : first + room]):
         y = 2 + at

@@ -350,7 +350,7 @@ class Dashboard(Screen[None]):
             broker = chosen.broker if chosen is not None else self.shown_broker
             self.app.say(f"{broker} has no dead-letter queue that mqdash knows of: nothing was opened", bad=True)
             return
-        self.app.open_letters(found.broker, found.queue)
+        self.app.open_letters(found.broker, found.queue, selection.cause(chosen, self.view))
 
     def copied(self) -> str:
         """What `y` copies: the selection of the focused pane."""

@@ -51,8 +51,9 @@ class LettersScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = keymap.bindings(keymap.Where.LETTERS)  # type: ignore[assignment]
     app: MqdashApp
 
-    def __init__(self, broker: str, queue: QueueRef) -> None:
+    def __init__(self, broker: str, queue: QueueRef, cause: str = "") -> None:
         super().__init__(id="letters")
+        self.cause = cause  # selected at first, when the window has it
         self.broker = broker
         self.queue = queue
         self.box: LetterBox | None = None
@@ -98,6 +99,9 @@ class LettersScreen(Screen[None]):
             return
         self.box, self.opened_s = box, self.app.now()
         self.refresh_panes()
+        wished = [group for group in box.groups() if self.cause and group.cause == self.cause]
+        if wished:
+            self.causes.select(group_subject(self.broker, wished[0]))
 
     async def on_unmount(self) -> None:
         """Give back what is left, whatever way the screen went."""

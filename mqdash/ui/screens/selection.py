@@ -50,6 +50,12 @@ def controls(
     return frozenset(able)
 
 
+def cause(selected: Subject | None, view: View | None) -> str:
+    """The words of the selected cause; "" when something else is selected."""
+    causes = view.dead_letters.causes if view is not None else ()
+    return next((found.cause for found in causes if cause_subject(found) == selected), "")
+
+
 def grave(selected: Subject | None, view: View | None, broker: str) -> GraveView | None:
     """The dead-letter queue of the selected cause or node, else the fullest one of that subject's broker.
 

@@ -39,7 +39,11 @@ async def test_a_published_message_is_told_with_its_end(tmp_path: Path) -> None:
         assert await lab.waiting(ORDERS) == 1
 
 
-async def test_a_delayed_message_is_held_then_comes_and_its_wait_queue_goes(tmp_path: Path) -> None:
+async def test_a_delayed_message_is_held_then_comes_and_its_wait_queue_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "FRESH_S", 0.05)
+    monkeypatch.setattr(actions, "TIDY_AFTER_S", 0.5)
     async with bench(tmp_path) as lab:
         await lab.control.publish("lab", Route("", "orders"), Draft(body=b"later", id="m", delay_s=0.2))
         assert await lab.waiting(ORDERS) == 0
