@@ -18,7 +18,7 @@ from mqdash.brokers.registry import connector_for
 from mqdash.brokers.url import parse_url
 from mqdash.clock import SystemClock
 from mqdash.config import Config
-from mqdash.errors import AccessRefused, Conflict, NotFound
+from mqdash.errors import AccessRefused, BrokerUnavailable, Conflict, NotFound
 from mqdash.model.broker import LinkState
 from mqdash.model.delivery import DeadLetter, Outgoing, Sent, Settled
 from mqdash.model.message import Draft, Family, compose
@@ -209,3 +209,26 @@ async def test_12_letters_are_given_back_before_the_broker_would_take_them(
             assert "given back before the broker's ack timeout" in lease.info.returned
             assert {outcome.settled for outcome in await lease.remove(held)} == {Settled.STALE}
             await ack(worker, again)
+
+
+def test_12_a_lease_ends_at_half_of_the_brokers_ack_timeout() -> None:
+    assert leases.LEASE_LIMIT_S == 0.5 * 30 * 60
+
+
+@broker_targets("rabbitmq")
+async def test_12_giving_back_in_time_failed_is_logged_and_the_end_gives_back(
+    target: Target, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def failing(lease: RabbitLease) -> None:
+        monkeypatch.undo()
+        raise BrokerUnavailable("orders", "no answer")
+
+    async with place(target) as (life, ref):
+        await send(life, ref, b"1")
+        assert isinstance(life, HoldsDeadLetters)
+        monkeypatch.setattr(leases, "LEASE_LIMIT_S", 0.05)
+        monkeypatch.setattr(RabbitLease, "give_back", failing)
+        async with life.lease(ref):
+            await until(lambda: "not given back in time: orders: no answer" in caplog.text)
+        async with life.consume(ref, name="w", prefetch=1) as worker:
+            await ack(worker, await take(worker, 1))

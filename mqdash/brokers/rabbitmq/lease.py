@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -23,14 +24,17 @@ if TYPE_CHECKING:
     from mqdash.brokers.rabbitmq.link import Channel, Link
     from mqdash.model.delivery import Delivery
 
+log = logging.getLogger(__name__)
+
 GETS_AT_ONCE: Final = 100
 MAX_LETTERS: Final = 10_000
 MAX_BYTES: Final = 64 * 2**20
 MIN_RETURNS_LEFT: Final = 2
 DEFAULT_LIMIT_FROM_4: Final = 20
 GET_TIMEOUT_S: Final = 10.0
-LEASE_LIMIT_S: Final = 25 * 60.0
-"""The broker takes back what is unacked for 30 minutes (its default) and closes the channel over it: we are earlier."""
+CONSUMER_TIMEOUT_S: Final = 30 * 60.0
+"""The broker's default: it takes back what is unacked for so long, and closes the channel over it (fault 12)."""
+LEASE_LIMIT_S: Final = CONSUMER_TIMEOUT_S / 2
 
 
 class RabbitLease:
@@ -109,7 +113,10 @@ class RabbitLease:
         await asyncio.sleep(after_s)
         if self._letters and self._channel.is_open:
             self._returned(f"held for {after_s / 60:g} minutes, given back before the broker's ack timeout")
-            await self.give_back()
+            try:
+                await self.give_back()
+            except BrokerError as error:  # nobody awaits this task; the end of the connection gives all back
+                log.warning("dead letters of %s were not given back in time: %s", self._queue, error)
 
     async def _answered(self, wanted: int) -> bool:
         """Read that many answers; False when the queue ran empty."""

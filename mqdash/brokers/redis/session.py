@@ -68,6 +68,7 @@ class Session:
     async def run(self, commands: Sequence[Command], *, limit_s: float = ANSWER_LIMIT_S) -> list[Any]:
         """Send all, read all: one result each, an error reply as a ResponseError, no reply as Lost. Raises nothing.
 
+        A command with text that has no bytes (a lone surrogate) is not sent: a ResponseError, too; the session lives on.
         Cancelling the wait does not take the reply away from the next command: it is read in the background.
         """
         task = asyncio.create_task(self._exchange(commands, limit_s), name=f"redis {self.broker}")
@@ -104,12 +105,18 @@ class Session:
         return results
 
     async def _exchange(self, commands: Sequence[Command], limit_s: float) -> list[Any]:
+        try:
+            packed = self._packed(commands)
+        except UnicodeEncodeError as error:
+            if len(commands) > 1:  # the others are good, perhaps
+                return [(await self._exchange([command], limit_s))[0] for command in commands]
+            return [ResponseError(f"not sent: {error.object[error.start]!r} in it cannot be written as UTF-8")]
         results: list[Any] = []
         async with self._lock:
             try:
                 if self.cause is None:
                     async with asyncio.timeout(limit_s):
-                        await self.connection.send_packed_command(self._packed(commands))
+                        await self.connection.send_packed_command(packed)
                         for _ in commands:
                             results.append(await self._reply())  # noqa: PERF401 - those before an error count
             except (RedisError, OSError, TimeoutError, ValueError, LookupError) as error:  # the last two: damaged bytes

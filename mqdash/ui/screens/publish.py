@@ -156,8 +156,11 @@ class PublishForm(ModalScreen[None]):
             self.action_cancel()
 
     def action_cancel(self) -> None:
-        """Nothing was sent."""
-        self.dismiss()
+        """Nothing was sent. What is under way stays in sight: nobody could tell yet whether it was sent."""
+        if self._sending:
+            self.query_one("#wrong", Label).update(literal("being sent… the form closes with the broker's word"))
+        else:
+            self.dismiss()
 
     def action_publish(self) -> None:
         """Send it; the form stays until its end is known."""

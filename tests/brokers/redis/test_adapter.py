@@ -4,6 +4,7 @@ import asyncio
 import uuid
 
 import pytest
+from redis.exceptions import ResponseError
 
 from mqdash.brokers.redis import scripts
 from mqdash.brokers.redis.entries import packed, unpacked
@@ -66,6 +67,20 @@ async def test_a_cancelled_command_does_not_shift_the_replies_of_the_next(target
         await asyncio.sleep(0)
         blocked.cancel()
         assert await session.call("ECHO", "mine") == b"mine"
+    finally:
+        await session.close()
+
+
+@broker_targets("redis")
+async def test_text_that_cannot_be_written_is_refused_and_the_session_lives(target: Target) -> None:
+    session = await Session.open(parse_url(target.url), "test")
+    try:
+        with pytest.raises(BrokerError, match=r"not sent: '\\udc80' in it cannot be written"):
+            await session.call("XLEN", "a\udc80")
+        for large in (b"", b"x" * 40_000):  # packed in two ways
+            first, bad, last = await session.run([("ECHO", "1"), ("SET", "a\udc80", large), ("ECHO", "2")])
+            assert (first, type(bad), last) == (b"1", ResponseError, b"2")
+        assert session.cause is None
     finally:
         await session.close()
 
