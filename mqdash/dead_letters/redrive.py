@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -19,6 +20,7 @@ from mqdash.dead_letters.files import StateUnavailable, archived
 from mqdash.failpoints import failpoint
 from mqdash.model.causes import CANNOT_DECODE
 from mqdash.model.delivery import Outgoing, Sent, Settled
+from mqdash.model.message import Record
 from mqdash.model.topology import QueueRef, Route
 
 if TYPE_CHECKING:
@@ -149,8 +151,7 @@ class Redrive:
         self, batch: Sequence[Letter], publisher: Publisher, target: Route | None, bodies: dict[int, bytes]
     ) -> list[LetterOutcome]:
         routes = [
-            None if letter.cause == CANNOT_DECODE and letter.number not in bodies else target or letter.home
-            for letter in batch
+            None if _is_batch(letter) and letter.number not in bodies else target or letter.home for letter in batch
         ]
         outgoing = [
             Outgoing(
@@ -267,11 +268,29 @@ class Redrive:
         return cls._outcome(letter, Moved.SKIPPED, why)
 
 
+_BATCH_HEAD = struct.Struct(">8xi4xb")  # first offset, size of what follows it, leader epoch, format
+_BATCH_SIZE_FROM = 12
+_BATCH_MAGIC = 2  # older formats are never kept whole
 _ONE_STEP = {Settled.SETTLED: Moved.DONE, Settled.FAILED: Moved.FAILED, Settled.STALE: Moved.SKIPPED}
 
 
 def _why_not(letter: Letter) -> str:
-    return UNREADABLE if letter.cause == CANNOT_DECODE else HOMELESS
+    return UNREADABLE if _is_batch(letter) else HOMELESS
+
+
+def _is_batch(letter: Letter) -> bool:
+    """Whether the body is a batch as the broker keeps it (fault 30).
+
+    The copy a worker made of such a batch is a plain record again, and any program may call its error the same: the name
+    counts only together with bytes of a batch's shape.
+    """
+    message = letter.delivery.message
+    if message.undecoded:
+        return True
+    if letter.cause != CANNOT_DECODE or not isinstance(message.native, Record) or len(message.body) < _BATCH_HEAD.size:
+        return False
+    size, magic = _BATCH_HEAD.unpack_from(message.body)
+    return bool(size == len(message.body) - _BATCH_SIZE_FROM and magic >= _BATCH_MAGIC)
 
 
 def _gone(settled: Settled) -> bool:
