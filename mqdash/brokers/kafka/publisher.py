@@ -228,25 +228,34 @@ class KafkaPublisher(Link):
         return sent
 
     async def _renew(self, broken: Any) -> bool:
-        """A gap in the sequence never closes again in this session: go on in a new one; whether there is one."""
-        async with self._renewing:
-            if self._producer is not broken:
-                return True  # somebody else has seen it, too
-            try:
-                renewed = await self._way.producer(self.name)
-            except BrokerError:
-                return False  # the old one stays, and says UNKNOWN until the life ends or the cluster is back
-            if self.cause is not None:
-                await stop(renewed)
-                return False
-            self._lanes.close()
-            await self._lanes.landed(LANDING_LIMIT_S)
-            self._lanes.give_up()
-            self._producer = renewed
-            self._lanes = self._new_lanes()
-            await self._missing(set(self._largest_bytes))  # or the library would make their batches, full ones
-        await stop(broken)
-        return True
+        """A gap in the sequence never closes again in this session: go on in a new one; whether there is one.
+
+        A caller who is cancelled leaves nothing half done.
+        """
+        await asyncio.shield(self.life.start(self._go_on(broken), name=f"renew {self.name}"))
+        return self._producer is not broken
+
+    async def _go_on(self, broken: Any) -> None:
+        unused = None
+        try:
+            async with self._renewing:
+                if self._producer is not broken or self.cause is not None:
+                    return  # somebody else has seen it, too, or nobody sends any more
+                try:
+                    renewed = unused = await self._way.producer(self.name)
+                    self.check()
+                    self._lanes.close()
+                    await self._lanes.landed(LANDING_LIMIT_S)
+                    self.check()  # an end meanwhile has stopped the old one, and nobody would stop the new one
+                except BrokerError:
+                    return  # the old one stays, and says UNKNOWN until the life ends or the cluster is back
+                self._lanes.give_up()
+                self._producer, unused = renewed, broken
+                self._lanes = self._new_lanes()
+                await self._missing(set(self._largest_bytes))  # or the library would make their batches, full ones
+        finally:
+            if unused is not None:
+                await stop(unused)
 
     def _new_lanes(self) -> Lanes:
         start = self.life.start
