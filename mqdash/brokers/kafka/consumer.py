@@ -13,9 +13,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, CorruptRecordException, IllegalStateError, KafkaError
 
-from mqdash.brokers.kafka.errors import Damage, damage_of, translated
+from mqdash.brokers.kafka.errors import damage_of, stopped_at, translated
 from mqdash.brokers.kafka.records import delay_s_of, message_of
 from mqdash.brokers.kafka.stalls import LIMIT_S, Stall
 from mqdash.brokers.kafka.starts import NOWHERE, Starts
@@ -170,24 +170,28 @@ class KafkaConsumer(Link):
         self._polling = None
         try:
             task.result()
+        except CorruptRecordException as error:
+            self._meet(error)
         except KafkaError as error:
-            damage = damage_of(error)
-            if damage is None:
-                raise translated(self.life.broker, error, what=str(self.ref)) from None
-            self._meet(damage)
+            raise translated(self.life.broker, error, what=str(self.ref)) from None
 
-    def _meet(self, damage: Damage) -> None:
+    def _meet(self, error: CorruptRecordException) -> None:
         """Damaged records (fault 23) end this member: with its error the library drops others it had read already.
 
         The next member starts at the commits, and takes what stands before the damage one by one.
         """
-        self._owners.damaged.add(self.ref)
-        skip = f"kafka-consumer-groups --group {self.ref.group} --topic {damage.topic}:{damage.partition}"
-        text = f"{damage}; to skip, stop the group and run {skip} --reset-offsets --to-offset {damage.behind} --execute"
-        self._over = BrokerError(self.life.broker, text)
+        if (stop := stopped_at(error)) is not None:
+            self._owners.met_damage(self.ref, *stop)
+        damage = damage_of(error)
+        if damage is None:
+            self._over = translated(self.life.broker, error, what=str(self.ref))
+            return
+        group = f"kafka-consumer-groups --bootstrap-server <host:port> --group {self.ref.group}"
+        skip = f"--topic {damage.topic}:{damage.partition} --reset-offsets --to-offset {damage.behind} --execute"
+        self._over = BrokerError(self.life.broker, f"{damage}; to skip, stop the group and run {group} {skip}")
 
     async def _poll(self, room: int) -> None:
-        if self.ref in self._owners.damaged:
+        if self._owners.is_damaged(self.ref):
             room = 1
         assignment = self._assignment
         try:
@@ -197,6 +201,7 @@ class KafkaConsumer(Link):
             return
         # No await from here on: the records belong to the assignment of this moment.
         for place, records in found.items():
+            self._owners.received(self.ref, place, records[-1].offset)
             self._receive(place, records)
 
     def _resume_due(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiokafka import errors as kafka
 
@@ -18,6 +18,9 @@ from mqdash.errors import (
     NotFound,
     Unsupported,
 )
+
+if TYPE_CHECKING:
+    from aiokafka import TopicPartition
 
 _ACCESS = (
     kafka.TopicAuthorizationFailedError,
@@ -75,18 +78,27 @@ class Damage(NamedTuple):
 
 
 def damage_of(error: BaseException) -> Damage | None:
-    """Where the damaged records are; None when the error is another one.
+    """Where the damaged records are; None when the error is another one, or tells of damage but not which records.
 
-    The library's error knows no offset: the batch is taken from the frame that checked it.
+    The library's error knows no offset: the batch is taken from the frame that checked it. When the error came from
+    deeper, from a batch that has no end or a record that has none, the batch in that frame may be the healthy one before.
     """
     if not isinstance(error, kafka.CorruptRecordException):
         return None
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    found = frames[-1].f_locals if frames else {}
+    batch, place = found.get("next_batch"), found.get("tp")
+    if batch is None or place is None or batch.validate_crc():
+        return None
+    return Damage(place.topic, place.partition, batch.base_offset, max(batch.next_offset, batch.base_offset + 1))
+
+
+def stopped_at(error: kafka.CorruptRecordException) -> tuple[TopicPartition, int] | None:
+    """The partition and the offset from which on nothing could be read; None when it was no reading of records."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        batch, place = frame.f_locals.get("next_batch"), frame.f_locals.get("tp")
-        if batch is not None and place is not None:
-            return Damage(
-                place.topic, place.partition, batch.base_offset, max(batch.next_offset, batch.base_offset + 1)
-            )
+        place, offset = frame.f_locals.get("tp"), getattr(frame.f_locals.get("self"), "next_fetch_offset", None)
+        if place is not None and offset is not None:
+            return place, offset
     return None
 
 
@@ -128,9 +140,8 @@ def translated(broker: str, error: BaseException, *, what: str = "") -> BrokerEr
         return BrokerError(
             broker, f"coordinator unknown{about}: nobody answers for the group yet; asked again by itself"
         )
-    damage = damage_of(error)
-    if damage is not None:
-        return BrokerError(broker, str(damage))
+    if isinstance(error, kafka.CorruptRecordException):
+        return BrokerError(broker, str(damage_of(error) or f"protocol error: records nobody can read{about}"))
     if _unreadable(error):
         return ConnectionLost(broker, f"protocol error: an answer nobody can read{about}")
     if isinstance(error, _SILENT):

@@ -28,9 +28,24 @@ class Owners:
     def __init__(self) -> None:
         self.ours: set[str] = set()
         """Ids the coordinators gave to our members: the cluster lists a killed one until its session times out."""
-        self.damaged: set[QueueRef] = set()
-        """Queues in which a member met damaged records: what stands before those is taken one by one."""
+        self._damaged: dict[QueueRef, dict[tuple[str, int], int]] = {}
         self._last: dict[tuple[QueueRef, int], _Last] = {}
+
+    def met_damage(self, ref: QueueRef, place: tuple[str, int], offset: int) -> None:
+        """A member could not read this partition from `offset` on: what stands before it is taken one by one."""
+        self._damaged.setdefault(ref, {})[place] = offset
+
+    def is_damaged(self, ref: QueueRef) -> bool:
+        """Whether damaged records were met in that queue which no member got past yet."""
+        return ref in self._damaged
+
+    def received(self, ref: QueueRef, place: tuple[str, int], offset: int) -> None:
+        """A record was read there: damage before it, or at it, is in nobody's way any more."""
+        places = self._damaged.get(ref, {})
+        if places.get(place, offset + 1) <= offset:
+            del places[place]
+            if not places:
+                del self._damaged[ref]
 
     def gone(self, ref: QueueRef, member: str, now_s: float) -> None:
         """That member stopped reading its partitions: revoked, left or crashed."""
