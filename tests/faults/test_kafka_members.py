@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition, codec
 from aiokafka.admin import RecordsToDelete
+from aiokafka.errors import NoOffsetForPartitionError
 from aiokafka.record.memory_records import MemoryRecords
 
 from mqdash.brokers.base import TellsGone
@@ -150,6 +151,25 @@ async def _abort_one(url: str, topic: str) -> None:
         await producer.abort_transaction()
     finally:
         await producer.stop()
+
+
+@pytest.mark.broker
+@pytest.mark.timeout(120)
+@broker_targets("kafka")
+async def test_28_K11_a_member_told_of_no_commit_asks_the_group_before_it_starts_at_the_earliest(
+    target: Target,
+) -> None:
+    """A coordinator that has just taken over answers "no commits" for a moment."""
+    async with place(target.url) as (life, ref):
+        await publish(life, ref.name, range(3))
+        async with life.consume(ref, name="w", prefetch=10, session_timeout_s=SESSION_S) as worker:
+            await worker.settle([(one, Ack()) for one in (await _take(worker, 3))[:2]])
+            partition = TopicPartition(ref.name, 0)
+            starts: Any = worker._starts  # type: ignore[attr-defined]
+            await starts.find(NoOffsetForPartitionError(partition), ours=lambda: False)
+            assert await _client(worker).position(partition) == 3
+            await starts.find(NoOffsetForPartitionError(partition), ours=lambda: True)
+            assert await _client(worker).position(partition) == 2
 
 
 @pytest.mark.broker

@@ -237,6 +237,7 @@ class KafkaBroker(KafkaLife):
             mover=mover,
             owners=self._owners,
             find_topics=lambda: self._topics_of(queue),
+            find_committed=partial(self._cluster.committed, queue.group),
             find_unread=partial(stalls.unread, self._cluster, queue.group),
             stall_limit_s=self.stall_limit_s,
         )

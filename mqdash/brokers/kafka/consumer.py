@@ -53,8 +53,9 @@ class KafkaConsumer(Link):
     """See `mqdash.brokers.base.Consumer`, `TellsMoves` and `TellsGone`.
 
     `prefetch` bounds what was taken and is not settled (0 = 5000).
-    `find_topics` names the queue's topic and its group's retry topics as they are now. `find_unread` counts what the cluster
-    has for a member with these positions; when that is something and nothing comes for `stall_limit_s`, `take` gives up.
+    `find_topics` names the queue's topic and its group's retry topics as they are now, `find_committed` the group's commits.
+    `find_unread` counts what the cluster has for a member with these positions; when that is something and nothing comes
+    for `stall_limit_s`, `take` gives up.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class KafkaConsumer(Link):
         mover: Mover,
         owners: Owners,
         find_topics: Callable[[], Awaitable[frozenset[str]]],
+        find_committed: Callable[[], Awaitable[Mapping[TopicPartition, int]]],
         find_unread: Callable[[str, frozenset[str], Mapping[TopicPartition, int | None]], Awaitable[int]],
         stall_limit_s: float = LIMIT_S,
     ) -> None:
@@ -79,7 +81,7 @@ class KafkaConsumer(Link):
         self._owners = owners
         self._find_topics = find_topics
         self._find_unread = find_unread
-        self._starts = Starts(client)
+        self._starts = Starts(client, find_committed)
         self._stall_limit_s = stall_limit_s
         self._stall = Stall(life.clock, stall_limit_s, self._unread)
         self._topics: frozenset[str] = frozenset()

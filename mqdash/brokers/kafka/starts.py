@@ -10,7 +10,7 @@ from aiokafka.errors import IllegalStateError, NoOffsetForPartitionError, Offset
 from mqdash.model.delivery import RecordsGone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from aiokafka import TopicPartition
 
@@ -19,10 +19,14 @@ NOWHERE = (NoOffsetForPartitionError, OffsetOutOfRangeError)
 
 
 class Starts:
-    """Of one member. A group without a commit starts at the earliest record; what a commit can no longer reach is told."""
+    """Of one member. A group without a commit starts at the earliest record; what a commit can no longer reach is told.
 
-    def __init__(self, client: Any) -> None:
+    `find_committed` tells the group's commits: a coordinator that has just taken over may have told the member of none.
+    """
+
+    def __init__(self, client: Any, find_committed: Callable[[], Awaitable[Mapping[TopicPartition, int]]]) -> None:
         self._client = client
+        self._find_committed = find_committed
         self._gone: list[RecordsGone] = []
 
     def gone(self) -> list[RecordsGone]:
@@ -35,13 +39,23 @@ class Starts:
 
         Raises:
             KafkaError: the cluster does not tell where the log starts.
+            BrokerError: nobody tells the group's commits.
         """
         with contextlib.suppress(IllegalStateError):  # a rebalance took the partition
             if isinstance(error, NoOffsetForPartitionError):
-                await self._client.seek_to_beginning(error.args[0])
+                await self._without_commit(error.args[0], ours)
                 return
             for place, offset in dict(error.args[0]).items():
                 await self._outside(place, offset, ours)
+
+    async def _without_commit(self, place: TopicPartition, ours: Callable[[], bool]) -> None:
+        committed = (await self._find_committed()).get(place)
+        if not ours():
+            return
+        if committed is None:
+            await self._client.seek_to_beginning(place)
+        else:
+            self._client.seek(place, committed)
 
     async def _outside(self, place: TopicPartition, offset: int, ours: Callable[[], bool]) -> None:
         start = (await self._client.beginning_offsets([place]))[place]
