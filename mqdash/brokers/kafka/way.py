@@ -189,6 +189,8 @@ async def stop(client: Any) -> None:
             await goodbye()
     except (TimeoutError, KafkaError, OSError, AttributeError):
         await bury(client, cut(client))
+    finally:
+        _end_connections(client)  # whoever waits for us may have lost patience in the middle of the goodbye
 
 
 def cut(client: Any) -> list[asyncio.Task[Any]]:
@@ -202,8 +204,7 @@ def cut(client: Any) -> list[asyncio.Task[Any]]:
     tasks = [task for owner in owners for name in names if (task := getattr(owner, name, None)) is not None]
     for task in tasks:
         task.cancel()
-    for connection in list(_inner(client)._conns.values()):  # noqa: SLF001
-        connection.close()
+    _end_connections(client)
     return tasks
 
 
@@ -215,6 +216,21 @@ async def bury(client: Any, tasks: Sequence[asyncio.Task[Any]]) -> None:
         # Closing it ends in the cancellation of its own tasks: as an error of theirs, not of this one.
         await asyncio.gather(fetcher.close(), return_exceptions=True)
     await asyncio.gather(_inner(client).close(), return_exceptions=True)
+
+
+class _Ended(dict[Any, Any]):
+    """Connections of a client that has ended: one that was still being made then is closed as it comes."""
+
+    def __setitem__(self, key: Any, connection: Any) -> None:
+        super().__setitem__(key, connection)
+        connection.close()
+
+
+def _end_connections(client: Any) -> None:
+    inner = _inner(client)
+    for connection in list(inner._conns.values()):  # noqa: SLF001
+        connection.close()
+    inner._conns = _Ended(inner._conns)  # noqa: SLF001
 
 
 def _inner(client: Any) -> Any:

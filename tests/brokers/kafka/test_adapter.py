@@ -13,6 +13,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from mqdash.brokers.base import Broker
+from mqdash.brokers.kafka.way import Way, stop
 from mqdash.brokers.registry import connector_for
 from mqdash.brokers.url import parse_url
 from mqdash.clock import SystemClock
@@ -178,6 +179,23 @@ async def test_5_a_goodbye_that_a_frozen_cluster_never_answers_leaves_no_socket(
             os.kill(server.pid, signal.SIGCONT)
     finally:
         await asyncio.to_thread(server.stop)
+
+
+@broker_targets("kafka")
+async def test_a_connection_that_was_being_made_when_its_client_stopped_is_closed(target: Target) -> None:
+    before = _sockets()
+    way = await Way.find(parse_url(target.url))
+    reader = await way.reader()
+    inner = reader._client
+    [node] = [broker.nodeId for broker in inner.cluster.brokers()]
+    late = asyncio.create_task(inner._get_conn(node, group=1))
+    await asyncio.sleep(0)  # it is on its way
+    await asyncio.gather(stop(reader), late)
+    stopping = asyncio.create_task(stop(await way.reader()))
+    await asyncio.sleep(0)
+    stopping.cancel()
+    await asyncio.wait({stopping})
+    await until(lambda: _sockets() <= before)
 
 
 def _sockets() -> int:
