@@ -8,7 +8,7 @@ is there (its first letter is under the cursor).
 import random
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -66,17 +66,11 @@ SUMMARIES: dict[str, Callable[[Samples], float]] = {
 
 
 def run(options: Options) -> list[Figure]:
-    """Each round starts every program anew, in shuffled order."""
+    """Every program, beside the bare one."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         programs = _programs(home, options)
-        samples = {program.name: Samples() for program in programs}
-        order = random.Random(1)
-        for _ in range(options.rounds):
-            order.shuffle(programs)
-            for program in programs:
-                measure(program, samples[program.name], home, order)
-        programs.sort(key=lambda program: list(samples).index(program.name))
+        samples = sampled(programs, home, options)
         bare = samples[programs[0].name]
         figures: list[Figure] = []
         for program in programs:
@@ -84,10 +78,26 @@ def run(options: Options) -> list[Figure]:
         return figures
 
 
+def sampled(programs: Sequence[Program], home: Path, options: Options) -> dict[str, Samples]:
+    """By program name; each round starts every program anew, in shuffled order."""
+    samples = {program.name: Samples() for program in programs}
+    order, rng = list(programs), random.Random(1)
+    for _ in range(options.rounds):
+        rng.shuffle(order)
+        for program in order:
+            measure(program, samples[program.name], home, rng)
+    return samples
+
+
+def bare_app() -> Program:
+    """What the others stand beside."""
+    return Program(name="bare app, 120 dots", argv=DOTS, ready="●", hint=dots_app.HINT.split()[-1], leave="\x11")
+
+
 def _programs(home: Path, options: Options) -> list[Program]:
     rate = options.rate_per_s
     programs = [
-        Program(name="bare app, 120 dots", argv=DOTS, ready="●", hint=dots_app.HINT.split()[-1], leave="\x11"),
+        bare_app(),
         Program(name="mqdash, 0 msgs/s", argv=lab(home, 0), ratio=BUDGET_QUIET, moves=False),
         Program(name=f"mqdash, {rate}/s embedded", argv=lab(home, rate), ratio=BUDGET_LOADED),
     ]

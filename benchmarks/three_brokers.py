@@ -5,15 +5,13 @@ is that program.
 """
 
 import os
-import random
 import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import dots_app
 from benchmarks.figures import Figure, Options, figure, median
-from benchmarks.key_to_text import BUDGET_LOADED, Program, Samples, figures_of, measure
-from benchmarks.programs import DOTS, lab_file
+from benchmarks.key_to_text import BUDGET_LOADED, Program, bare_app, figures_of, sampled
+from benchmarks.programs import lab_file
 from benchmarks.terminal_bytes import BUDGET_KIB_PER_S
 from mqdash import config as configuration
 from mqdash.cli.dashboard import full_screen
@@ -26,7 +24,7 @@ BROKERS = {"rabbitmq-4": "load.toml", "kafka-4": "load_kafka.toml", "redis-8": "
 
 
 def run(options: Options) -> list[Figure]:
-    """Each round starts both programs anew, in shuffled order; nothing where one of the brokers is missing."""
+    """The dashboard beside the bare app; nothing where one of the brokers is missing."""
     missing = [f"{name}: {target(name).reason}" for name in BROKERS if not target(name).available]
     if missing:
         options.tell(f"  not measured: {'; '.join(missing)}")
@@ -36,17 +34,8 @@ def run(options: Options) -> list[Figure]:
         labs = [f"{lab_file(home, RATE_PER_S, name)}={target(broker).url}" for broker, name in BROKERS.items()]
         name = f"mqdash, {RATE_PER_S}/s on each of {', '.join(BROKERS)}"
         argv = [sys.executable, "-m", "benchmarks.three_brokers", *labs]
-        programs = [
-            Program(name="bare app, 120 dots", argv=DOTS, ready="●", hint=dots_app.HINT.split()[-1], leave="\x11"),
-            Program(name=name, argv=argv, ratio=BUDGET_LOADED),
-        ]
-        samples = {program.name: Samples() for program in programs}
-        order = random.Random(1)
-        for _ in range(options.rounds):
-            order.shuffle(programs)
-            for program in programs:
-                measure(program, samples[program.name], home, order)
-        programs.sort(key=lambda program: list(samples).index(program.name))
+        programs = [bare_app(), Program(name=name, argv=argv, ratio=BUDGET_LOADED)]
+        samples = sampled(programs, home, options)
         bare = samples[programs[0].name]
         figures = [one for program in programs for one in figures_of(program, samples[program.name], bare)]
         kib_per_s = median(samples[name].kib_per_s)

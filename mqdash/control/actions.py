@@ -180,19 +180,21 @@ class Control:
         await self._check_reachable(attachment, route)
         name = f"mqdash.wait.{self._own}.{route.destination or 'default'}.{route.key}.{round(delay_s * 1000)}ms"
         waiting = holding_queue(name, delay_s, route)
-        earlier = self._tidying.pop(name, None)
-        if earlier is not None:
-            earlier.cancel()  # whoever publishes once more also tidies later
+        self._stop_tidying(name)
         await attachment.broker.declare(Topology(queues=(waiting,)))
         await self._clock.sleep(FRESH_S)
         return waiting
 
     def _tidy_later(self, attachment: Attachment, waiting: Queue, delay_s: float) -> None:
         name = waiting.ref.name
+        self._stop_tidying(name)
+        self._tidying[name] = asyncio.create_task(self._tidy(attachment, waiting, delay_s), name=f"tidy {name}")
+
+    def _stop_tidying(self, name: str) -> None:
+        """Whoever publishes once more also tidies later."""
         earlier = self._tidying.pop(name, None)
         if earlier is not None:
-            earlier.cancel()  # two were on their way at once: the later one counts
-        self._tidying[name] = asyncio.create_task(self._tidy(attachment, waiting, delay_s), name=f"tidy {name}")
+            earlier.cancel()
 
     async def _check_reachable(self, attachment: Attachment, route: Route) -> None:
         """A message that comes due for nobody is dropped without a word, so ask before it is held."""
